@@ -1,0 +1,37 @@
+"""Package metadata. Ranges live here; the exact tested set is constraints.txt (``pip install -c constraints.txt .``)."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+?)"', (HERE / "medkit/__init__.py").read_text())[1]
+
+setup(
+    name="medkit",
+    version=VERSION,
+    description="Training lesion detectors on medical images that have few labels, on OpenMMLab",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["medkit", "medkit.*", "data_prep", "data_prep.*"]),
+    install_requires=[
+        # The maintained forks keep the import names mmengine, mmcv, mmdet, mmpretrain.
+        "onedl-mmengine>=0.10.12,<0.11",
+        "onedl-mmcv>=2.3.6,<2.4",
+        "onedl-mmdetection>=3.5.1,<3.6",
+        "onedl-mmpretrain>=1.3.6,<1.4",
+        "torch>=2.6",
+        "torchvision>=0.21",
+        "numpy>=1.26",
+        "scipy>=1.11",
+        "opencv-python-headless>=4.8",
+        "Pillow>=10",
+        "ImageHash>=4.3",
+        "pycocotools>=2.0.8",
+        "matplotlib>=3.8",
+    ],
+    extras_require={"dev": ["pytest>=8", "ruff>=0.6", "mypy>=1.10"]},
+)

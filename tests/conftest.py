@@ -1,0 +1,24 @@
+"""Fixtures that several rooms share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: two cores are shared by several processes
+
+REPO = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def golden_dir() -> Path:
+    return Path(__file__).parent / "golden"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of the real image sets; the test skips, saying so, where it is absent."""
+    path = Path(os.environ.get("MEDKIT_SHARED_DATA", REPO.parent / "shared" / "data"))
+    if not path.is_dir():
+        pytest.skip(f"real image sets are not at {path}; set MEDKIT_SHARED_DATA to run this test")
+    return path
