@@ -1,0 +1,22 @@
+# Reaches: see docs/detection.md, section "Demo"; `make demo` prints it.
+# Takes: see there; meant for two CPU cores. SimSiam's ResNet-18, unfrozen stage by stage, phantom images at 128 px.
+# Command: python tools/train.py configs/centernet_simsiam_phantom.py  (first: configs/simsiam_phantom.py), or `make demo`
+_base_ = [
+    './_base_/datasets/lesions.py',
+    './_base_/models/centernet_r18.py',
+    './_base_/schedules/adamw_cosine.py',
+    './_base_/runtime.py',
+]
+data_root = 'data/phantom/'
+img_size = 128
+batch_size = 8
+num_workers = 1
+max_epochs = 6
+val_interval = 1
+lr = 1e-3
+warmup_iters = 100
+pretrained = 'work_dirs/simsiam_phantom'
+unfreeze = 'stepwise'
+channels_last = True
+find_unused_parameters = True
+model = dict(backbone=dict(init_cfg=dict(type='medkit.PretrainedBackbone', checkpoint='${pretrained}')))

@@ -1,0 +1,45 @@
+"""What the command lines in tools/ share: options and the one-line form of a user's error."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+
+from mmengine.config import DictAction
+
+from medkit.errors import MedkitError
+
+
+def one_line_errors(main: Callable[[], None]) -> Callable[[], None]:
+    """Run ``main``; print a `MedkitError` as one line and exit with status 2. Other errors keep their traceback."""
+
+    @wraps(main)
+    def wrapped() -> None:
+        try:
+            main()
+        except MedkitError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise SystemExit(2) from None
+
+    return wrapped
+
+
+def common_parser(doc: str) -> argparse.ArgumentParser:
+    """Parser with the options that training and testing have in common; its description is the tool's docstring."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", help="a config of configs/, or mmdet::... / mmpretrain::...")
+    parser.add_argument("--work-dir", help="run folder (default: work_dirs/<config name>)")
+    parser.add_argument("--data-root", help="prepared data set: the OUT of `python -m data_prep EXPORT OUT`")
+    parser.add_argument("--quick", action="store_true", help="two iterations on tiny images, to see that it runs")
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="settings to change: key=value ...")
+    parser.add_argument("--launcher", choices=("none", "pytorch", "slurm", "mpi"), default="none")
+    parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
+    return parser
+
+
+def parse_args(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Parse the command line and set LOCAL_RANK, which mmengine reads, where the launcher gave it as an option."""
+    args = parser.parse_args()
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    return args

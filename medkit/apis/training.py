@@ -1,0 +1,68 @@
+"""Training from a resolved config, with everything that can be wrong said before it starts. Command: tools/train.py."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from medkit.errors import ConfigError, DatasetError
+
+
+def train(cfg: Config, *, resume: bool | str = False) -> Runner:
+    """Check, build, train.
+
+    Args:
+        cfg: what `load_config` returned.
+        resume: ``True`` goes on from the last checkpoint of ``cfg.work_dir`` (from the start where there is none);
+            a path goes on from that checkpoint.
+
+    Raises:
+        DatasetError, WeightsError, ConfigError: see `check_before_training`.
+    """
+    if resume:
+        cfg.resume = True
+        cfg.load_from = resume if isinstance(resume, str) else None
+    check_before_training(cfg)
+    runner = Runner.from_cfg(cfg)
+    if cfg.get("channels_last"):
+        runner.model.to(memory_format=torch.channels_last)
+    runner.train()
+    return runner
+
+
+def check_before_training(cfg: Config) -> None:
+    """Raise the first kind of trouble that would stop, or silently spoil, a training.
+
+    Raises:
+        DatasetError: the data set is missing or does not fit the config; all problems, one per line.
+        WeightsError: a checkpoint that the config starts from is missing.
+        ConfigError: there is nothing to train.
+    """
+    from medkit.data.checks import check_dataset
+    from medkit.engine.checkpoint import resolve_checkpoint
+
+    if cfg.get("train_dataloader") is None or cfg.get("train_cfg") is None:
+        raise ConfigError(f"{cfg.filename} has no train_dataloader or train_cfg, so there is nothing to train")
+    problems = check_dataset(cfg)
+    if problems:
+        raise DatasetError("\n       ".join(problems))
+    for checkpoint in pretrained_checkpoints(cfg.model):
+        resolve_checkpoint(checkpoint)
+    if cfg.get("load_from"):
+        resolve_checkpoint(cfg.load_from)
+
+
+def pretrained_checkpoints(model: Any) -> Iterator[str | Path]:
+    """Local checkpoints that ``init_cfg`` entries of a model config name, however deep; ``torchvision://`` is skipped."""
+    if isinstance(model, dict):
+        if str(model.get("type")).endswith(("Pretrained", "PretrainedBackbone")) and "checkpoint" in model:
+            if "://" not in str(model["checkpoint"]):
+                yield model["checkpoint"]
+        for value in model.values():
+            yield from pretrained_checkpoints(value)
+    elif isinstance(model, (list, tuple)):
+        for value in model:
+            yield from pretrained_checkpoints(value)

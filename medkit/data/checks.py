@@ -1,0 +1,75 @@
+"""Checks of data against a config, before any training starts: each problem is one line that names its cure."""
+
+from pathlib import Path
+
+from mmengine.config import Config, ConfigDict
+
+from medkit.data.lesion_dataset import map_categories, read_coco
+from medkit.errors import MedkitError
+
+
+def dataset_configs(cfg: Config) -> dict[str, list[ConfigDict]]:
+    """Leaf data sets per loader: ``{'train_dataloader': [dict(type=..., ann_file=...)], ...}``, wrappers removed."""
+
+    def leaves(dataset: ConfigDict) -> list[ConfigDict]:
+        inner = dataset.get("dataset") or dataset.get("datasets")
+        if inner is None:
+            return [dataset]
+        return [leaf for item in (inner if isinstance(inner, list) else [inner]) for leaf in leaves(item)]
+
+    names = ("train_dataloader", "val_dataloader", "test_dataloader")
+    return {name: leaves(cfg[name].dataset) for name in names if cfg.get(name) is not None}
+
+
+def check_dataset(cfg: Config, loaders: tuple[str, ...] = ("train", "val", "test")) -> list[str]:
+    """Problems of the data sets that a config names, one line each; empty when all is well.
+
+    Checked: annotation files exist and are COCO, categories fit the classes, classes fit the head, no image id or
+    file is in two splits, every image file exists, no split is empty. Data sets that are not `medkit.LesionDataset`
+    or `medkit.UnlabelledImages` are left to their own class.
+    """
+    problems: list[str] = []
+    files_of: dict[str, set[str]] = {}
+    for loader, datasets in dataset_configs(cfg).items():
+        split = loader.removesuffix("_dataloader")
+        if split not in loaders:
+            continue
+        for dataset in datasets:
+            if str(dataset.type).startswith("medkit.") and dataset.get("ann_file"):
+                try:
+                    files_of.setdefault(split, set()).update(_check_split(cfg, dataset, problems))
+                except MedkitError as error:
+                    problems.append(str(error))
+    for a, b in (("train", "val"), ("train", "test"), ("val", "test")):
+        shared = files_of.get(a, set()) & files_of.get(b, set())
+        if shared:
+            problems.append(
+                f"{len(shared)} image files are in both {a} and {b} (first: {min(shared)}); split again with data_prep"
+            )
+    return list(dict.fromkeys(problems))
+
+
+def _check_split(cfg: Config, dataset, problems: list[str]) -> set[str]:
+    root = Path(dataset.get("data_root") or "")
+    ann_file = root / dataset.ann_file
+    content = read_coco(ann_file)
+    if dataset.type == "medkit.LesionDataset":
+        classes = tuple(dataset.get("metainfo", {}).get("classes", ()))
+        map_categories(content, classes, dataset.get("class_map"), ann_file)
+        num_classes = cfg.model.get("bbox_head", {}).get("num_classes")
+        if num_classes is not None and num_classes != len(classes):
+            problems.append(
+                f"metainfo.classes names {len(classes)} classes {classes} but model.bbox_head.num_classes is "
+                f"{num_classes}; set num_classes={len(classes)} or pass other classes"
+            )
+    if not content["images"]:
+        problems.append(f"{ann_file} lists no image; look at summary.txt of the prepared set for what was dropped")
+    folder = root / dataset.get("data_prefix", {}).get("img", "")
+    files = {str(folder / image["file_name"]) for image in content["images"]}
+    absent = sorted(file for file in files if not Path(file).is_file())
+    if absent:
+        problems.append(
+            f"{len(absent)} of {len(files)} images of {ann_file} are not there (first: {absent[0]}); "
+            "check data_root and data_prefix.img"
+        )
+    return files
