@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
+from mmengine.hub import get_config
 
 from medkit.errors import ConfigError
 
@@ -98,19 +99,20 @@ class _Settings(dict):
     def _evaluate(self, match: re.Match) -> Any:
         try:
             return eval(match[1], {"__builtins__": {}}, self)  # a config file is Python: nothing new is let in
-        except KeyError as error:
+        except NameError as error:
             raise ConfigError(
-                f"the config refers to {match[0]} but sets no {error}; add it at the config's top level"
+                f"the config refers to {match[0]}, but {error}; set it at the config's top level"
             ) from None
-        except (ArithmeticError, NameError, SyntaxError, TypeError, ValueError) as error:
+        except (ArithmeticError, SyntaxError, TypeError, ValueError) as error:
             raise ConfigError(f"the config's expression {match[0]} fails: {error}") from error
 
 
 def _read(path: str | Path) -> Config:
-    if "::" not in str(path) and not Path(path).is_file():
+    shipped_elsewhere = "::" in str(path)
+    if not shipped_elsewhere and not Path(path).is_file():
         raise ConfigError(f"config {path} does not exist; the shipped ones are in configs/")
     try:
-        return Config.fromfile(str(path))
+        return get_config(str(path)) if shipped_elsewhere else Config.fromfile(str(path))
     except (OSError, SyntaxError, NameError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(f"config {path} cannot be loaded: {type(error).__name__}: {error}") from error
 

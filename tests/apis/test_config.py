@@ -1,0 +1,81 @@
+"""References, the short ways to change a config, and what a wrong one says."""
+
+from pathlib import Path
+
+import pytest
+
+from medkit.apis.config import load_config
+from medkit.data.checks import dataset_configs
+from medkit.errors import ConfigError
+
+REPO = Path(__file__).resolve().parents[2]
+CENTERNET = REPO / "configs/centernet_liver.py"
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_reference_keeps_type_and_follows_options(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "c.py",
+        "size = 512\nhalf = '${size // 2}'\nnames = ('a', 'b')\n"
+        "model = dict(scale=('${size}', '${half}'), n='${len(names)}', file='x/${size}.json', names='${names}')\n",
+    )
+    model = load_config(path, cfg_options={"size": 96}).model
+    assert model.scale == (96, 48)
+    assert model.n == 2 and model.file == "x/96.json" and tuple(model.names) == ("a", "b")
+
+
+def test_unknown_reference_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "c.py", "model = dict(a='${nowhere}')\n")
+    with pytest.raises(ConfigError, match=r"\$\{nowhere\}.*top level"):
+        load_config(path)
+
+
+def test_failing_expression_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "c.py", "a = 'x'\nmodel = dict(a='${a // 2}')\n")
+    with pytest.raises(ConfigError, match=r"\$\{a // 2\} fails"):
+        load_config(path)
+
+
+@pytest.mark.parametrize("text", ["model = dict(", "model = undefined", "_base_ = ['./missing.py']"])
+def test_broken_config_is_one_error(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match="cannot be loaded"):
+        load_config(write(tmp_path / "c.py", text))
+
+
+def test_missing_config() -> None:
+    with pytest.raises(ConfigError, match="does not exist"):
+        load_config("configs/none.py")
+
+
+def test_data_root_reaches_every_loader() -> None:
+    cfg = load_config(CENTERNET, data_root="/somewhere")
+    roots = {d.data_root for leaves in dataset_configs(cfg).values() for d in leaves}
+    assert roots == {"/somewhere/"}
+
+
+def test_data_root_without_effect_is_an_error() -> None:
+    with pytest.raises(ConfigError, match="no effect"):
+        load_config("mmdet::centernet/centernet_r18_8xb16-crop512-140e_coco.py", data_root="x")
+
+
+def test_amp_uses_bfloat16_on_cpu() -> None:
+    assert load_config(CENTERNET, amp=True).optim_wrapper.type == "medkit.Bf16OptimWrapper"
+
+
+def test_quick_is_two_iterations() -> None:
+    cfg = load_config(CENTERNET, quick=True)
+    train = cfg.train_dataloader
+    assert cfg.train_cfg.max_epochs * (train.dataset.indices // train.batch_size) == 2
+    assert cfg.img_size == 64 and train.dataset.pipeline[2].scale == (64, 64)
+
+
+def test_launcher_without_gpu_uses_gloo() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU: nccl is right")
+    assert load_config(CENTERNET, launcher="pytorch").env_cfg.dist_cfg.backend == "gloo"
