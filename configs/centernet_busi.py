@@ -1,0 +1,18 @@
+# Reaches: see docs/detection.md, section "BUSI".
+# Takes: see there; meant for two CPU cores. ResNet-18, 128 px, all weights train from the start, no pre-training.
+# Command: python tools/train.py configs/centernet_busi.py --data-root data/busi
+_base_ = [
+    './_base_/datasets/lesions.py',
+    './_base_/models/centernet_r18.py',
+    './_base_/schedules/adamw_cosine.py',
+    './_base_/runtime.py',
+]
+data_root = 'data/busi/'
+classes = ('benign', 'malignant')
+img_size = 128
+batch_size = 8
+num_workers = 1
+max_epochs = 40
+lr = 1e-3
+warmup_iters = 100
+channels_last = True

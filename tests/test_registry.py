@@ -1,0 +1,50 @@
+"""Every module that medkit registers can be constructed, and nothing is registered that this file forgets."""
+
+from pathlib import Path
+
+import pytest
+from torch import nn
+
+from medkit import registry
+from tests.prepared import LIVER, write_prepared
+
+REGISTRIES = sorted(name for name in dir(registry) if name.isupper() and not name.startswith("MMENGINE"))
+L1 = dict(type="mmdet.L1Loss")
+ARGUMENTS: dict[str, dict] = {
+    "CenterNetHead": dict(in_channels=8, feat_channels=8, num_classes=2),
+    "PretrainedBackbone": dict(checkpoint="file.pth"),
+    "FreezeAwareOptimWrapperConstructor": dict(
+        optim_wrapper_cfg=dict(type="OptimWrapper", optimizer=dict(type="SGD", lr=0.1))
+    ),
+}
+
+
+def registered() -> list[tuple[str, str]]:
+    pairs = []
+    for name in REGISTRIES:
+        reg = getattr(registry, name)
+        reg.import_from_location()
+        pairs += [(name, type_) for type_ in reg.module_dict]
+    return pairs
+
+
+@pytest.mark.parametrize("name, type_", registered())
+def test_module_can_be_built(name: str, type_: str, tmp_path: Path) -> None:
+    reg, arguments = getattr(registry, name), dict(ARGUMENTS.get(type_, {}))
+    if name == "DATASETS":
+        root = write_prepared(tmp_path)
+        arguments = dict(ann_file="annotations/train.json", data_root=str(root), pipeline=[]) | arguments
+        arguments |= dict(data_prefix=dict(img="images/"), metainfo=dict(classes=LIVER))
+        assert len(reg.build(dict(type=f"medkit.{type_}", **arguments))) == 6
+    elif name == "OPTIM_WRAPPERS":
+        import torch
+
+        optimizer = torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1)
+        assert reg.build(dict(type=f"medkit.{type_}", optimizer=optimizer, **arguments)).optimizer is optimizer
+    else:
+        assert type(reg.build(dict(type=f"medkit.{type_}", **arguments))).__name__ == type_
+
+
+def test_something_is_registered_in_each_used_registry() -> None:
+    filled = {name for name, _ in registered()}
+    assert {"MODELS", "HOOKS", "METRICS", "DATASETS", "TRANSFORMS", "OPTIM_WRAPPER_CONSTRUCTORS"} <= filled
