@@ -3,16 +3,13 @@
 Configs write ``type='medkit.CenterNetHead'``; mmengine then imports this file, and the locations below on demand.
 """
 
-from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
-from mmengine.registry import LOOPS as MMENGINE_LOOPS
 from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
-from mmengine.registry import VISUALIZERS as MMENGINE_VISUALIZERS
 from mmengine.registry import WEIGHT_INITIALIZERS as MMENGINE_WEIGHT_INITIALIZERS
 from mmengine.registry import Registry
 
@@ -21,16 +18,13 @@ def _child(name: str, parent: Registry, *locations: str) -> Registry:
     return Registry(name, parent=parent, scope="medkit", locations=list(locations))
 
 
-MODELS = _child("model", MMENGINE_MODELS, "medkit.models.detection", "medkit.models.selfsup")
+MODELS = _child("model", MMENGINE_MODELS, "medkit.models.detection")
 HOOKS = _child("hook", MMENGINE_HOOKS, "medkit.engine")
 OPTIM_WRAPPERS = _child("optim_wrapper", MMENGINE_OPTIM_WRAPPERS, "medkit.engine")
 OPTIM_WRAPPER_CONSTRUCTORS = _child(
     "optimizer wrapper constructor", MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS, "medkit.engine"
 )
 WEIGHT_INITIALIZERS = _child("weight initializer", MMENGINE_WEIGHT_INITIALIZERS, "medkit.engine")
-LOOPS = _child("loop", MMENGINE_LOOPS, "medkit.engine")
 METRICS = _child("metric", MMENGINE_METRICS, "medkit.evaluation.metrics")
 DATASETS = _child("dataset", MMENGINE_DATASETS, "medkit.data")
-DATA_SAMPLERS = _child("data sampler", MMENGINE_DATA_SAMPLERS, "medkit.data")
 TRANSFORMS = _child("transform", MMENGINE_TRANSFORMS, "medkit.data.transforms")
-VISUALIZERS = _child("visualizer", MMENGINE_VISUALIZERS, "medkit.visualization")

@@ -5,7 +5,7 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict
 
 from medkit.data.lesion_dataset import map_categories, read_coco
-from medkit.errors import MedkitError
+from medkit.errors import DatasetError, MedkitError
 
 
 def dataset_configs(cfg: Config) -> dict[str, list[ConfigDict]]:
@@ -51,6 +51,11 @@ def check_dataset(cfg: Config, loaders: tuple[str, ...] = ("train", "val", "test
 
 def _check_split(cfg: Config, dataset, problems: list[str]) -> set[str]:
     root = Path(dataset.get("data_root") or "")
+    if not root.is_dir():
+        raise DatasetError(
+            f"data set {root} does not exist; make it with `python -m data_prep EXPORT {root}`, or name another one with "
+            "--data-root (`data_root` in the config)"
+        )
     ann_file = root / dataset.ann_file
     content = read_coco(ann_file)
     if dataset.type == "medkit.LesionDataset":

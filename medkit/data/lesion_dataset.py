@@ -59,8 +59,8 @@ def read_coco(ann_file: str | Path) -> dict:
     path = Path(ann_file)
     if not path.is_file():
         raise DatasetError(
-            f"annotation file {path} does not exist; run `python -m data_prep EXPORT OUT` and give OUT with "
-            "--data-root (or `data_root` in the config)"
+            f"annotation file {path} does not exist; write it with `python -m data_prep EXPORT OUT` and name OUT with "
+            "--data-root (`data_root` in the config)"
         )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
