@@ -1,0 +1,119 @@
+"""Coloured scales, calipers and letters: found by their colour, inpainted inside the scan area, black outside.
+
+Yellow to blue saturated pixels are overlays. Red, orange and magenta regions, and thick coloured regions inside the
+scan area, are colour flow (Doppler): they stay, and a frame with much of it is left alone and reported. White and grey
+burned-in marks are not searched for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from .images import ScanArea
+
+STRONG = 60  # chroma (largest minus smallest channel, tint removed) that no tissue grey reaches
+WEAK = 25  # chroma of blurred rims and of half-transparent lines
+LINE_LENGTH = 30  # pixels; a weak component at least that long and thin is a line
+FLOW_HUE = (20, 135)  # OpenCV hue (degrees / 2) from yellow to blue; the rest of the circle is flow colour
+FLOW_SHARE = 0.01  # share of the scan area from which on a frame counts as Doppler frame
+MIN_PIXELS = 12
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """What was found in one frame. ``mask`` (H, W) uint8 is 255 where a scale is; ``flow_share`` is the share of the
+    scan area under colour flow; ``doppler`` says that the frame is to be left alone."""
+
+    mask: np.ndarray
+    pixels: int
+    flow_share: float
+    doppler: bool
+
+
+def find_overlay(pixels: np.ndarray, area: ScanArea) -> Overlay:
+    """Find coloured overlays in an RGB image (H, W, 3); a grey image (H, W) has none."""
+    nothing = Overlay(np.zeros(pixels.shape[:2], np.uint8), 0, 0.0, False)
+    if pixels.ndim == 2:
+        return nothing
+    plain = remove_tint(pixels)
+    chroma = chroma_of(plain)
+    strong = (chroma > STRONG).astype(np.uint8)
+    weak = (chroma > WEAK).astype(np.uint8)
+    if cv2.countNonZero(weak) < MIN_PIXELS:
+        return nothing
+    hue = cv2.cvtColor(plain, cv2.COLOR_RGB2HSV)[..., 0]
+    inside = area.mask(pixels.shape[:2])
+    cold = cv2.inRange(hue, *FLOW_HUE)
+    flow = _flow(strong, cold, inside)
+    flow_share = cv2.countNonZero(flow & inside) / max(1, cv2.countNonZero(inside))
+    if flow_share > FLOW_SHARE:
+        return Overlay(nothing.mask, 0, flow_share, True)
+    near_flow = cv2.dilate(flow, np.ones((7, 7), np.uint8))
+    mask = _marks(strong & (cold > 0), weak & (cold > 0)) & ~near_flow
+    count = cv2.countNonZero(mask)
+    return Overlay(mask, count, flow_share, False) if count >= MIN_PIXELS else nothing
+
+
+def remove_overlay(pixels: np.ndarray, overlay: Overlay, area: ScanArea, radius: int = 3) -> np.ndarray:
+    """The image without the overlay: Telea inpainting inside the scan area, black outside. Grey if no colour is left."""
+    mask = cv2.dilate(overlay.mask, np.ones((3, 3), np.uint8))
+    inside = area.mask(pixels.shape[:2])
+    clean = pixels.copy()
+    clean[(mask > 0) & (inside == 0)] = 0
+    clean = cv2.inpaint(clean, mask & inside, radius, cv2.INPAINT_TELEA)
+    if clean.ndim == 3 and int(chroma_of(clean).max()) == 0:
+        clean = np.ascontiguousarray(clean[..., 0])
+    return clean
+
+
+def chroma_of(pixels: np.ndarray) -> np.ndarray:
+    """Largest minus smallest channel (H, W) uint8."""
+    red, green, blue = cv2.split(pixels)
+    return cv2.max(cv2.max(red, green), blue) - cv2.min(cv2.min(red, green), blue)
+
+
+def remove_tint(pixels: np.ndarray) -> np.ndarray:
+    """Undo a coloured grey map (greenish, bluish tissue): every channel is scaled so that typical tissue is grey."""
+    sample = pixels[::8, ::8].reshape(-1, 3).astype(np.float32)
+    mean = sample.mean(axis=1)
+    sample = sample[(mean > 30) & (mean < 240)]
+    if len(sample) < 20:
+        return pixels
+    gains = np.median(sample.mean(axis=1, keepdims=True) / np.maximum(sample, 1), axis=0)
+    if np.abs(gains - 1).max() < 0.02:
+        return pixels
+    tables = np.clip(np.arange(256)[:, None] * gains, 0, 255).astype(np.uint8)  # (256, 3)
+    return cv2.LUT(pixels, np.ascontiguousarray(tables.reshape(256, 1, 3)))
+
+
+def _marks(strong: np.ndarray, weak: np.ndarray) -> np.ndarray:
+    """Weak pixels (H, W) 0/1 that belong to a strong one or form a thin line, as mask 0/255."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(weak, connectivity=8)
+    keep = np.zeros(count, np.uint8)
+    keep[np.unique(labels[strong > 0])] = 255
+    length = np.maximum(stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT])
+    across = np.minimum(stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT])
+    keep[(length >= LINE_LENGTH) & (stats[:, cv2.CC_STAT_AREA] <= 3 * (length + across))] = 255
+    keep[0] = 0
+    return keep[labels]
+
+
+def _flow(strong: np.ndarray, cold: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Coloured components that are colour flow, as mask 0/255: warm ones, and thick ones inside the scan area."""
+    count, labels = cv2.connectedComponents(cv2.morphologyEx(strong, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)))
+    if count < 2:
+        return np.zeros_like(strong)
+    flat = labels.ravel()
+    area = np.bincount(flat, minlength=count)
+    warm = np.bincount(flat, (cold.ravel() == 0) & (strong.ravel() > 0), count)
+    within = np.bincount(flat, inside.ravel() > 0, count)
+    thick = np.zeros(count)
+    depth = cv2.distanceTransform((labels > 0).astype(np.uint8), cv2.DIST_L2, 3).ravel()
+    np.maximum.at(thick, flat[depth > 3], depth[depth > 3])
+    limit = max(6.0, 0.012 * float(np.hypot(*strong.shape)))
+    flow = (warm > 0.4 * area) | ((thick > limit) & (within > 0.5 * area))
+    flow[0] = False
+    return np.where(flow, np.uint8(255), np.uint8(0))[labels]

@@ -1,0 +1,207 @@
+"""The stages in order: read, decode, boxes, size, labels, duplicates, overlays, split, COCO, summary.
+
+Every stage takes the list of records and marks what it drops, so that the report is complete by construction.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from .boxes import check_boxes, check_labels
+from .coco import coco_dict, write_json
+from .dedup import DISTANCE, drop_duplicates, find_pairs
+from .errors import EmptyResultError
+from .images import write_whole
+from .output import new_folder
+from .probe import Probe, probe
+from .readers import read_export
+from .records import Box, Lesion, Record
+from .split import SIDES, assign_splits, check_fractions, leaks
+from .summary import report_csv, summarize, summary_text
+from .workers import run_all
+from .writing import WriteJob, Written, write_image
+
+
+@dataclass(frozen=True)
+class Options:
+    """Parameters of a run; the command line has one option for each."""
+
+    reader: str = "auto"
+    classes: tuple[str, ...] | None = None
+    min_size: int = 400
+    dedup_distance: int = DISTANCE
+    split: tuple[float, ...] = (0.8, 0.1, 0.1)
+    leaky_random: bool = False
+    seed: int = 0
+    jobs: int = 1
+    keep_scales: bool = False
+    indent: int | None = None
+    max_side: int = 0
+    overwrite: bool = False
+
+
+def prepare(export: Path, out: Path, options: Options | None = None) -> dict:
+    """Clean ``export`` and write the COCO data set ``out``; returns the summary.
+
+    Raises:
+        DataPrepError: the export, an option or the output folder does not fit, or too little is left. Nothing is then
+            written: the output appears as a whole at the very end.
+    """
+    options = options or Options()
+    check_fractions(options.split)
+    with new_folder(out, export, options.overwrite) as folder:
+        source = read_export(export, options.reader, options.classes)
+        records = source.records
+        probes = look(records, options)
+        digest = inputs_digest(records, probes)
+        clean(records, probes, source.classes, options)
+        kept = [record for record in records if record.kept]
+        if not kept:
+            raise EmptyResultError(f"no image is left of {len(records)}: {_reasons(records)}")
+        name_patients(kept)
+        assign_splits(kept, options.split, options.seed, options.leaky_random)
+        write_images(kept, probes, folder, options)
+        facts = _facts(records, options, source.reader, source.has_patient_ids, digest)
+        summary = summarize(records, source.classes, facts)
+        _write_annotations(kept, source.classes, folder, facts, options.indent)
+        write_json(folder / "summary.json", summary, indent=2)
+        write_whole(folder / "summary.txt", summary_text(summary).encode())
+        write_whole(folder / "report.csv", report_csv(records).encode())
+    return summary
+
+
+def look(records: Sequence[Record], options: Options) -> dict[str, Probe]:
+    """Decode every file once; unreadable files are dropped. Returns the probes by file."""
+    wanted = [record for record in records if record.kept]
+    found = run_all(probe, [(str(record.path), options.min_size) for record in wanted], options.jobs)
+    probes = {}
+    for record, result in zip(wanted, found, strict=True):
+        probes[record.file] = result
+        record.width, record.height = result.width, result.height
+        if result.fault:
+            record.drop("decode", *result.fault)
+    return probes
+
+
+def clean(records: Sequence[Record], probes: dict[str, Probe], classes: tuple[str, ...], options: Options) -> None:
+    """Boxes, size, labels and duplicates, in place."""
+    for record in records:
+        if record.kept:
+            check_boxes(record, classes)
+        if record.kept and record.width <= options.min_size and record.height <= options.min_size:
+            limit = f"{options.min_size} x {options.min_size}"
+            record.drop("size", "too_small", f"{record.width} x {record.height} is not above {limit}")
+        if record.kept:
+            check_labels(record)
+    left = [record for record in records if record.kept]
+    own = [probes[record.file] for record in left]
+    for record, found in zip(left, own, strict=True):
+        if found.flat:
+            record.note("duplicates", "flat_frame", "no contrast: compared by equal pixels only")
+    drop_duplicates(left, own, find_pairs(own, options.dedup_distance))
+
+
+def name_patients(kept: Sequence[Record]) -> None:
+    """Where no patient id is known, the duplicate group (named by its first file) stands for the patient."""
+    first: dict[int, str] = {}
+    for record in kept:
+        if not record.patient_id:
+            record.patient_id = f"no-id:{first.setdefault(record.group, record.file)}"
+
+
+def write_images(kept: Sequence[Record], probes: dict[str, Probe], folder: Path, options: Options) -> None:
+    """Write every kept image below ``folder``/images and note what was changed."""
+    jobs, taken = [], {record.file for record in kept}
+    for record in kept:
+        own = probes[record.file]
+        remove = own.overlay_pixels > 0 and not options.keep_scales
+        shrinks = 0 < options.max_side < max(record.width, record.height)
+        copy = not (remove or shrinks or own.change)
+        record.out_file = record.file if copy else _png_name(record.file, taken)
+        mask = str(folder / "overlay_masks" / _png_name(record.out_file, set())) if remove else ""
+        boxes = tuple(lesion.box for lesion in record.lesions)
+        target = str(folder / "images" / record.out_file)
+        jobs.append((WriteJob(str(record.path), target, mask, options.max_side, copy, boxes),))
+    for record, written in zip(kept, run_all(write_image, jobs, options.jobs), strict=True):
+        _note_changes(record, probes[record.file], written)
+
+
+def _png_name(file: str, taken: set[str]) -> str:
+    """Name with the suffix .png that no other image has."""
+    name = PurePosixPath(file).with_suffix(".png").as_posix()
+    if name != file:
+        while name in taken:
+            name = f"{name}.png"
+        taken.add(name)
+    return name
+
+
+def _note_changes(record: Record, own: Probe, written: Written) -> None:
+    if own.change:
+        record.note("decode", "re_encoded", own.change)
+    if own.doppler:
+        record.note("overlays", "doppler_frame", f"colour on {own.flow_share:.1%} of the scan, left as it is")
+    elif own.flow_share:
+        record.note("overlays", "colour_flow_left", f"on {own.flow_share:.2%} of the scan")
+    record.overlay_pixels = written.overlay_pixels
+    if written.overlay_pixels:
+        record.note("overlays", "scale_removed", f"{written.overlay_pixels} pixels")
+    if any(written.in_boxes):
+        record.note("overlays", "scale_on_lesion", f"{sum(written.in_boxes)} pixels inside boxes")
+    if (written.width, written.height) != (record.width, record.height):
+        record.note("overlays", "shrunk", f"{record.width} x {record.height} -> {written.width} x {written.height}")
+        x, y = written.width / record.width, written.height / record.height
+        record.lesions = [Lesion(_scale(lesion.box, x, y), lesion.label) for lesion in record.lesions]
+        record.width, record.height = written.width, written.height
+
+
+def _scale(box: Box, x: float, y: float) -> Box:
+    return box[0] * x, box[1] * y, box[2] * x, box[3] * y
+
+
+def inputs_digest(records: Sequence[Record], probes: dict[str, Probe]) -> str:
+    """SHA-256 over every file's content and every row's values."""
+    digest = hashlib.sha256()
+    for record in records:
+        row = (record.file, record.patient_id, record.age, record.sex, record.diagnosis, record.lesions, record.reason)
+        digest.update(repr(row).encode())
+        digest.update(probes[record.file].file_digest if record.file in probes else b"")
+    return digest.hexdigest()
+
+
+def _write_annotations(kept: Sequence[Record], classes, folder: Path, facts: dict, indent: int | None) -> None:
+    ids = {record.file: number for number, record in enumerate(kept, start=1)}
+    for side in SIDES:
+        info = {"description": f"{side} side, split {facts['split_rule']}", **facts}
+        content = coco_dict([record for record in kept if record.split == side], classes, ids, info)
+        write_json(folder / "annotations" / f"{side}.json", content, indent)
+
+
+def _facts(records: Sequence[Record], options: Options, reader: str, has_ids: bool, digest: str) -> dict:
+    """What the json files say of the run; nothing that depends on the machine, the clock or the number of workers."""
+    kept = [record for record in records if record.kept]
+    shares = "/".join(f"{value:g}" for value in options.split)
+    rule = f"leaky random {shares}" if options.leaky_random else f"by patient and duplicate group {shares}"
+    remarks = []
+    if not has_ids:
+        remarks.append("no patient ids: each image, with its near-duplicates, counts as a patient of its own")
+    if options.leaky_random:
+        remarks.append(f"leaky: {leaks(kept)} patients or duplicate groups stand on more than one side")
+    names = ("min_size", "dedup_distance", "split", "leaky_random", "seed", "keep_scales", "max_side")
+    return {
+        "split_rule": f"{rule}, seed {options.seed}",
+        "reader": reader,
+        "options": {name: getattr(options, name) for name in names},
+        "inputs_sha256": digest,
+        "remarks": remarks,
+    }
+
+
+def _reasons(records: Sequence[Record]) -> str:
+    counts: dict[str, int] = {}
+    for record in records:
+        counts[record.reason] = counts.get(record.reason, 0) + 1
+    return ", ".join(f"{reason} {count}" for reason, count in sorted(counts.items()))

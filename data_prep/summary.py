@@ -1,0 +1,116 @@
+"""What was done: ``summary.txt`` and ``summary.json`` for the whole, ``report.csv`` with a row per input image."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Sequence
+
+from .records import Record
+from .split import SIDES
+
+STAGES = {
+    "table": "read the table or the masks",
+    "decode": "open and decode every file",
+    "size": "drop small frames",
+    "boxes": "clip or reject boxes",
+    "labels": "check diagnosis against boxes",
+    "duplicates": "drop near-duplicates",
+}
+REPORT_COLUMNS = (
+    "file", "status", "stage", "reason", "detail", "partner", "hash_distance", "correlation", "notes", "patient_id",
+    "age", "sex", "diagnosis", "width", "height", "boxes_in", "boxes_out", "overlay_pixels", "split", "out_file",
+)  # fmt: skip
+
+
+def status_of(record: Record) -> str:
+    """``dropped``, ``changed`` (any note stands on it) or ``kept``."""
+    return "dropped" if not record.kept else "changed" if record.notes else "kept"
+
+
+def report_csv(records: Sequence[Record]) -> str:
+    """One row per input image, in file order."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(REPORT_COLUMNS)
+    for r in records:
+        writer.writerow([
+            r.file, status_of(r), r.stage, r.reason, r.detail, r.partner, _blank(r.distance),
+            "" if r.correlation is None else f"{r.correlation:.4f}", "; ".join(map(str, r.notes)), r.patient_id,
+            _blank(r.age), _blank(r.sex), r.diagnosis, r.width or "", r.height or "", r.boxes_in,
+            len(r.lesions) if r.kept else 0, r.overlay_pixels, r.split, r.out_file,
+        ])  # fmt: skip
+    return text.getvalue()
+
+
+def _blank(value: object) -> object:
+    return "" if value is None else value
+
+
+def summarize(records: Sequence[Record], classes: Sequence[str], facts: dict) -> dict:
+    """Counts per stage, of notes, and of every side of the split, as plain values."""
+    stages, left = [], len(records)
+    for name, what in STAGES.items():
+        reasons = Counter(record.reason for record in records if record.stage == name)
+        left -= sum(reasons.values())
+        stages.append({"stage": name, "what": what, "kept": left, "dropped": dict(sorted(reasons.items()))})
+    notes = Counter((note.stage, note.code) for record in records for note in record.notes)
+    kept = [record for record in records if record.kept]
+    diagnoses = sorted({record.diagnosis for record in kept}, key=lambda name: (*_place(name, classes), name))
+    return {
+        **facts,
+        "classes": list(classes),
+        "input_images": len(records),
+        "status": dict(sorted(Counter(map(status_of, records)).items())),
+        "stages": stages,
+        "notes": [{"stage": s, "code": c, "times": n} for (s, c), n in sorted(notes.items())],
+        "split": {side: _side([r for r in kept if r.split == side], diagnoses, classes) for side in SIDES},
+    }
+
+
+def _place(name: str, classes: Sequence[str]) -> tuple[int]:
+    return (list(classes).index(name) if name in classes else len(classes),)
+
+
+def _side(records: Sequence[Record], diagnoses: Sequence[str], classes: Sequence[str]) -> dict:
+    lesions = Counter(lesion.label for record in records for lesion in record.lesions)
+    return {
+        "images": len(records),
+        "patients": len({record.patient_id for record in records}),
+        "lesions": {name: lesions[name] for name in classes},
+        "diagnosis": {
+            name: {
+                "images": len(own := [record for record in records if record.diagnosis == name]),
+                "patients": len({record.patient_id for record in own}),
+                "lesions": sum(len(record.lesions) for record in own),
+            }
+            for name in diagnoses
+        },
+    }
+
+
+def summary_text(summary: dict) -> str:
+    """The summary as the table that the command prints."""
+    lines = [f"{'stage':<12}{'kept':>8}{'dropped':>9}  why"]
+    for row in summary["stages"]:
+        why = ", ".join(f"{reason} {count}" for reason, count in row["dropped"].items())
+        lines.append(f"{row['stage']:<12}{row['kept']:>8}{sum(row['dropped'].values()):>9}  {why or row['what']}")
+    lines += ["", "found or changed on images (report.csv has the details):"]
+    lines += [f"  {note['stage']:<12}{note['times']:>6}  {note['code']}" for note in summary["notes"]] or ["  nothing"]
+    lines += ["", f"split: {summary['split_rule']}", *_split_lines(summary["split"])]
+    return "\n".join([*lines, "", *summary["remarks"]]).rstrip() + "\n"
+
+
+def _split_lines(sides: dict) -> list[str]:
+    """Rows diagnosis, columns side; each cell is images / patients / lesions."""
+    lines = [f"{'images/patients/lesions':<26}" + "".join(f"{side:>18}" for side in sides)]
+    for name in sides[SIDES[0]]["diagnosis"]:
+        cells = [sides[side]["diagnosis"][name] for side in sides]
+        lines.append(f"{name:<26}" + "".join(f"{_cell(c['images'], c['patients'], c['lesions']):>18}" for c in cells))
+    totals = [_cell(s["images"], s["patients"], sum(s["lesions"].values())) for s in sides.values()]
+    return [*lines, f"{'all':<26}" + "".join(f"{cell:>18}" for cell in totals)]
+
+
+def _cell(images: int, patients: int, lesions: int) -> str:
+    return f"{images}/{patients}/{lesions}"
