@@ -1,0 +1,166 @@
+"""One frame: a machine with its geometry and grey map, a probe position, and the picture with its boxes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from data_prep.phantom import physics
+from data_prep.phantom.anatomy import Patient, Pose, sample_patient
+from data_prep.phantom.geometry import Sector, make_sector, scan_convert
+from data_prep.phantom.lesions import DIAGNOSES, Lesion
+from data_prep.phantom.tissue import blotches, draw_tissue, line_gain
+
+Box = tuple[float, float, float, float, str]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A scanner as one hospital has set it up. ``size`` is relative to the nominal short side."""
+
+    name: str
+    size: tuple[float, float]
+    ext: str
+    radius_mm: float
+    half_angle_deg: float
+    fill: float
+    range_db: float
+    liver_grey: float
+    gamma: float
+    smooth: tuple[float, float]
+    psf: physics.Psf
+    floor_db: float
+    tint: tuple[float, float, float]  # blue, green, red
+    ticks: str
+    mark: str
+
+
+_PSF = physics.Psf
+MACHINES = (
+    Machine("A", (1.333, 1.0), "jpg", 52, 33, 0.97, 52, 0.47, 1.0, (0.5, 0.5), _PSF(0.30, 0.60, 60, 45), -27, (0.88, 1.0, 0.93), "edge", "arrow"),
+    Machine("B", (1.25, 1.0), "jpg", 48, 35, 0.95, 60, 0.42, 1.1, (0.8, 0.9), _PSF(0.28, 0.55, 70, 50), -32, (1.0, 1.0, 1.0), "right", "none"),
+    Machine("C", (1.333, 1.125), "png", 60, 31, 0.98, 64, 0.36, 1.15, (1.0, 1.1), _PSF(0.25, 0.55, 65, 55), -34, (1.0, 1.0, 1.0), "none", "probe"),
+    Machine("D", (1.0, 1.05), "jpg", 45, 36, 0.98, 56, 0.45, 1.0, (0.6, 0.7), _PSF(0.33, 0.65, 55, 40), -28, (1.0, 0.96, 0.90), "right", "body"),
+    Machine("E", (1.333, 1.0), "jpg", 56, 30, 0.96, 54, 0.42, 1.1, (0.4, 0.6), _PSF(0.30, 0.70, 75, 45), -30, (1.0, 1.0, 1.0), "bottom", "none"),
+    Machine("F", (1.385, 1.06), "png", 50, 34, 0.97, 62, 0.40, 1.2, (0.9, 0.8), _PSF(0.26, 0.60, 60, 60), -33, (1.0, 1.0, 1.0), "right", "probe"),
+)  # fmt: skip
+MIN_SIDE = 408  # sides of a regular frame, so that only planted small frames are 400 and less
+
+
+def frame_size(machine: Machine, size: int) -> tuple[int, int]:
+    """Width and height in pixels for a nominal short side ``size``."""
+    low = MIN_SIDE if size > 400 else 1
+    width, height = (max(round(size * s / 2) * 2, low) for s in machine.size)
+    return width, height
+
+
+@dataclass(frozen=True)
+class View:
+    """What one frame shows: sector, probe position, the seed of its texture and the receiver gain."""
+
+    sector: Sector
+    pose: Pose
+    seed: int
+    gain_db: float = 0.0
+    new_speckle: float = 0.0  # share of the speckle field's energy that is drawn anew (near-duplicates)
+
+
+def lesions_in(patient: Patient, pose: Pose, sector: Sector) -> list[Lesion]:
+    """The lesions that the image plane cuts and that lie almost wholly inside the sector."""
+    out = []
+    for index, lesion in enumerate(patient.lesions):
+        depth = 0.9 * min(lesion.a, lesion.b)
+        centre = depth * 0.5 * np.sin(2.4 * index)  # each lesion is cut best at another elevation
+        off = (pose.elevation - centre) / depth
+        if abs(off) > 0.8:
+            continue
+        ((x, z),) = pose.apply(np.array([[lesion.x, lesion.z]]))
+        moved = lesion.moved(x, z, pose.tilt, float(np.sqrt(1 - off**2) * 0.85 + 0.15))
+        inside = sector.contains(*moved.outline().T, 1.0)
+        below = np.hypot(moved.x, moved.z + sector.radius_mm) - sector.radius_mm > patient.capsule_mm + moved.b
+        if inside.mean() >= 0.9 and below:
+            out.append(moved)
+    return out
+
+
+def boxes_of(lesions: list[Lesion], sector: Sector) -> list[Box]:
+    """Tight boxes (x1, y1, x2, y2, class) in pixels."""
+    out = []
+    for lesion in lesions:
+        px = sector.to_pixels(lesion.outline())
+        lo, hi = np.maximum(px.min(0), 0), np.minimum(px.max(0), (sector.width, sector.height))
+        out.append((*(round(float(v), 1) for v in (*lo, *hi)), lesion.kind))
+    return out
+
+
+def draw_frame(patient: Patient, machine: Machine, view: View) -> tuple[np.ndarray, list[Box]]:
+    """Grey frame (H, W) uint8 and the boxes of every lesion in it."""
+    sector = view.sector
+    rng = np.random.default_rng(view.seed)
+    lesions = lesions_in(patient, view.pose, sector)
+    noise = physics.complex_noise(rng)
+    if view.new_speckle:
+        fresh = physics.complex_noise(np.random.default_rng(view.seed + 1))
+        noise = noise * np.float32((1 - view.new_speckle) ** 0.5) + fresh * np.float32(view.new_speckle**0.5)
+    maps = draw_tissue(rng, patient, view.pose, sector, lesions)
+    level = maps["echo"] + physics.path_gain_db(maps["att"], sector)
+    level += _smooth_gains(rng, patient, sector, lesions)
+    amplitude = cv2.exp(level * np.float32(np.log(10) / 20))
+    env = physics.envelope(noise, amplitude, sector, machine.psf, maps["spec"] * amplitude)
+    floor = machine.floor_db + 9 * (physics.depths(sector) / 140) ** 2
+    env = physics.add_receiver_noise(env, noise, floor)
+    env = physics.smooth(env, *machine.smooth)
+    liver = machine.liver_grey + (view.gain_db + rng.normal(0, 1.5)) / machine.range_db
+    grey = physics.log_compress(env, machine.range_db + rng.uniform(-4, 4), liver, machine.gamma)
+    frame, _ = scan_convert(grey, sector)
+    return frame, boxes_of(lesions, sector)
+
+
+def _smooth_gains(rng: np.random.Generator, patient: Patient, sector: Sector, lesions: list[Lesion]) -> np.ndarray:
+    """TGC residual along depth plus contact and rib shadows across the lines, in dB (samples, lines)."""
+    depth = physics.depths(sector)
+    tgc = blotches(rng, (physics.SHAPE[0], 2), (70, 1), 1.0)[:, :1]
+    tgc = tgc + (patient.residual_db_mm * (depth - 60))[:, None]
+    keep = []
+    for lesion in lesions:
+        xz = lesion.outline(24)
+        theta = np.arctan2(xz[:, 0], xz[:, 1] + sector.radius_mm)
+        keep.append((float(theta.min()) - 0.03, float(theta.max()) + 0.03))
+    return (tgc + line_gain(rng, keep, sector.half_angle)[None]).astype(np.float32)
+
+
+def sample_sector(rng: np.random.Generator, machine: Machine, size: tuple[int, int]) -> Sector:
+    """A sector of this machine in a frame of ``size`` (width, height) with a patient's depth setting."""
+    depth = rng.uniform(105, 150)
+    half = np.deg2rad(machine.half_angle_deg + rng.uniform(-1.5, 1.5))
+    fill = machine.fill * rng.uniform(0.9, 1.0)
+    return make_sector(size, machine.radius_mm, half, depth, fill, (rng.uniform(-0.6, 0.6), rng.uniform(-0.8, 0.4)))
+
+
+def sample_view(rng: np.random.Generator, patient: Patient, sector: Sector, first: bool) -> View:
+    """A probe position; it is drawn again (at most 8 times) until the plane cuts a lesion."""
+    seed = int(rng.integers(2**62))
+    pose = Pose()
+    for _ in range(8):
+        spread = 0.3 if first else 1.0
+        shift, tilt, elevation = rng.normal(0, 9) * spread, rng.normal(0, 0.1) * spread, rng.normal(0, 5) * spread
+        pose = Pose(float(shift), float(tilt), float(elevation))
+        if not patient.lesions or lesions_in(patient, pose, sector):
+            break
+    return View(sector, pose, seed, float(rng.normal(0, 1.5)))
+
+
+def render_frame(
+    rng: np.random.Generator, size: int = 480, diagnosis: str | None = None, machine: Machine | None = None
+) -> tuple[np.ndarray, list[Box]]:
+    """A frame (H, W) uint8 of a fresh patient, and its true boxes (x1, y1, x2, y2, class) in pixels.
+
+    ``size`` is the nominal short side; without ``diagnosis`` and ``machine`` both are drawn.
+    """
+    machine = machine or MACHINES[int(rng.integers(len(MACHINES)))]
+    diagnosis = diagnosis or str(rng.choice(DIAGNOSES))
+    sector = sample_sector(rng, machine, frame_size(machine, size))
+    patient = sample_patient(rng, sector, diagnosis)
+    return draw_frame(patient, machine, sample_view(rng, patient, sector, first=True))
