@@ -1,7 +1,7 @@
 """CenterNet head without the faults of mmdet's (Zhou et al., Objects as Points, arXiv 1904.07850).
 
 A sub-class of mmdet's head with the same parameters (its weights load) and the same numbers, which
-- works with a plain letterbox (``Resize(keep_ratio=True)`` + ``Pad``) and with mmdet's crop-pad pipeline alike,
+- works with a plain letterbox (``Resize(keep_ratio=True)``, ``Pad``) and with mmdet's crop-pad pipeline,
 - makes its targets for the whole batch at once, see ``centernet_targets``,
 - computes the loss in float32 from logits, so half precision cannot meet log(0),
 - refuses an input that is not a multiple of the stride, which mmdet accepts and answers with shifted boxes.
@@ -31,25 +31,27 @@ class CenterNetHead(MMDetCenterNetHead):
 
     ``forward`` returns logits of the heat map, in training and in testing. ``test_cfg`` knows, beside mmdet's
     ``topk`` and ``local_maximum_kernel``:
-    ``clip`` (default True): cut boxes at the image border and drop what has no area left; False is the published
-    decode. ``score_thr`` (default 0): keep scores above it; at 0 only pixels that are no local maximum go.
-    ``with_nms`` (default False) with ``nms`` and ``max_per_img``: class-wise NMS.
+
+    - ``clip`` (default True): cut boxes at the image border and drop what has no area left; False is the
+      published decode.
+    - ``score_thr`` (default 0): keep scores above it; at 0 only pixels that are no local maximum go.
+    - ``with_nms`` (default False) with ``nms`` and ``max_per_img``: class-wise NMS.
 
     Args:
         *args: As mmdet's head: ``in_channels``, ``feat_channels``, ``num_classes``, ...
         radius: Gaussian radius, ``'mmdet'`` or ``'official'``, see ``gaussian_radius``.
-        sync_avg_factor: Divide the loss by the mean number of centres over all ranks. mmdet, and the default here,
+        sync_avg_factor: Divide the loss by the mean number of centres over all ranks. The default, as mmdet,
             divides by each rank's own, so that an image counts more on a rank that has few lesions.
-        **kwargs: As mmdet's head. ``loss_center_heatmap`` must be a ``GaussianFocalLoss``; its settings are used,
-            its formula is replaced by the one from logits.
+        **kwargs: As mmdet's head. ``loss_center_heatmap`` must be a ``GaussianFocalLoss``; its settings are
+            used, its formula is replaced by the one from logits.
     """
 
     def __init__(self, *args, radius: str = "mmdet", sync_avg_factor: bool = False, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         if not isinstance(self.loss_center_heatmap, GaussianFocalLoss):
             raise ConfigError(
-                f"loss_center_heatmap is {type(self.loss_center_heatmap).__name__}; expected GaussianFocalLoss, "
-                "the only heat-map loss that is computed from logits here"
+                f"loss_center_heatmap is {type(self.loss_center_heatmap).__name__}; "
+                "expected GaussianFocalLoss, the one computed from logits; remove the setting"
             )
         self.radius = radius
         self.sync_avg_factor = sync_avg_factor
@@ -173,9 +175,9 @@ def _check_stride(input_shape: tuple[int, int], feat_shape: Sequence[int]) -> No
     (in_h, in_w), (feat_h, feat_w) = input_shape, feat_shape
     if in_h % feat_h or in_w % feat_w or in_h // feat_h != in_w // feat_w:
         raise ConfigError(
-            f"got input {in_h}x{in_w} for feature {feat_h}x{feat_w}; expected one whole stride along both axes, "
-            "else every box is shifted; pad to a multiple of 32: Pad(size_divisor=32) in the pipeline or "
-            "pad_size_divisor=32 in the data_preprocessor"
+            f"got input {in_h}x{in_w} for feature {feat_h}x{feat_w}; expected one whole stride along both "
+            "axes, else every box is shifted; pad to a multiple of 32: Pad(size_divisor=32) in the pipeline "
+            "or pad_size_divisor=32 in the data_preprocessor"
         )
 
 

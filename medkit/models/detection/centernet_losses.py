@@ -1,7 +1,7 @@
-"""Penalty-reduced focal loss of CenterNet, computed from logits (Zhou et al., Objects as Points, arXiv 1904.07850).
+"""Penalty-reduced focal loss of CenterNet from logits (Zhou et al., Objects as Points, arXiv 1904.07850).
 
-Half precision turns a confident probability into exactly 0 or 1 and the loss into log(0). The log-sigmoid of the
-logit has no such point, so the value stays finite for every finite logit. Used by ``medkit.CenterNetHead``.
+Half precision turns a confident probability into exactly 0 or 1 and the loss into log(0). The log-sigmoid of
+the logit has no such point: the value stays finite for every finite logit. Used by ``medkit.CenterNetHead``.
 """
 
 import torch

@@ -1,7 +1,7 @@
 """Training targets of CenterNet for a whole batch at once (Zhou et al., Objects as Points, arXiv 1904.07850).
 
-mmdet draws one box after the other in Python and reads device scalars for each. Here every box of the batch is drawn
-by one scatter, without waiting for the device, and the result equals mmdet's to the last bit (with ``variant='mmdet'``).
+mmdet draws one box after the other in Python and reads device scalars for each. Here one scatter draws every
+box of the batch, without waiting for the device, and the result equals mmdet's to the last bit.
 ``python tools/benchmark.py targets`` times both.
 """
 
@@ -24,7 +24,7 @@ def gaussian_radius(height: Tensor, width: Tensor, variant: str = "mmdet") -> Te
         height: Box heights (N,) in output pixels, float32.
         width: Box widths (N,) in output pixels, float32.
         variant: ``'mmdet'``: roots of the three quadratics at overlap 0.3, about 0.226 of a square's side.
-            ``'official'``: the code of the paper, sizes rounded up, overlap 0.7, undivided roots (about 0.273).
+            ``'official'``: the paper's code, sizes rounded up, overlap 0.7, undivided roots; about 0.273.
 
     Returns:
         Radii (N,), int64, never negative.
@@ -39,7 +39,7 @@ def gaussian_radius(height: Tensor, width: Tensor, variant: str = "mmdet") -> Te
 
 
 def _radius_mmdet(height: Tensor, width: Tensor, overlap: float = 0.3) -> Tensor:
-    # The order of the factors is mmdet's: another order may differ in the last bit and flip an integer radius.
+    # The order of the factors is mmdet's: another may differ in the last bit and so flip an integer radius.
     side = height + width
     area1 = width * height * (1 - overlap) / (1 + overlap)
     radius1 = (side - (side**2 - 4 * area1).sqrt()) / 2
@@ -76,7 +76,7 @@ def _largest_radius(feat_h: int, feat_w: int, variant: str) -> int:
 
 
 def _draw_heatmap(heatmap: Tensor, plane: Tensor, cell: Tensor, radius: Tensor, max_radius: int) -> None:
-    """Draw N Gaussians into ``heatmap`` (P, H, W) by element-wise maximum; ``plane`` (N,), ``cell`` (N, 2) x, y."""
+    """Draw N Gaussians into ``heatmap`` (P, H, W) by maximum; ``plane`` (N,), ``cell`` (N, 2) as x, y."""
     _, height, width = heatmap.shape
     around = torch.arange(-max_radius, max_radius + 1, device=heatmap.device)
     xs = cell[:, :1] + around  # (N, D)
@@ -89,18 +89,20 @@ def _draw_heatmap(heatmap: Tensor, plane: Tensor, cell: Tensor, radius: Tensor, 
 
 
 def _check_labels(labels: Tensor, num_classes: int) -> Tensor:
-    """Raise for a label outside the head: a clear error on CPU, an index assertion (no waiting) on a device."""
+    """Raise for a label outside the head: by name on CPU, by an index assertion (no waiting) on a device."""
     if labels.device.type == "cpu" and labels.numel() and not 0 <= labels.min() <= labels.max() < num_classes:
         raise ConfigError(
-            f"labels reach from {int(labels.min())} to {int(labels.max())} but the head has {num_classes} classes; "
-            f"expected 0..{num_classes - 1}; set num_classes and metainfo.classes to the same list"
+            f"labels reach from {int(labels.min())} to {int(labels.max())} but the head has {num_classes} "
+            f"classes; expected 0..{num_classes - 1}; set num_classes and metainfo.classes to the same list"
         )
     return torch.arange(num_classes, device=labels.device)[labels]
 
 
 def _batch_index(boxes: Sequence[Tensor]) -> Tensor:
     counts = torch.tensor([len(b) for b in boxes])
-    return torch.repeat_interleave(torch.arange(len(boxes)), counts).to(boxes[0].device)  # (N,)
+    return torch.repeat_interleave(torch.arange(len(boxes)), counts).to(
+        boxes[0].device, non_blocking=True
+    )  # (N,)
 
 
 @torch.no_grad()
@@ -114,10 +116,10 @@ def centernet_targets(
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Heat map, size and offset targets of a batch.
 
-    Of two boxes with the same centre pixel the later one gives size and offset, as in mmdet. A centre on or beyond
-    the border (mmdet: IndexError, or a target on the opposite side) belongs to the nearest pixel; its offset is the
-    true distance, limited to [-1, 1], so that a box centred exactly on the right or bottom edge is still decoded
-    exactly. A box larger than the input is drawn with the radius of a box that fills it.
+    Of two boxes with the same centre pixel the later one gives size and offset, as in mmdet. A centre on or
+    beyond the border (mmdet: IndexError, or a target on the opposite side) belongs to the nearest pixel; its
+    offset is the true distance, limited to [-1, 1], so that a box centred exactly on the right or bottom edge
+    is still decoded exactly. A box larger than the input is drawn with the radius of a box that fills it.
 
     Args:
         gt_bboxes: Per image boxes (n, 4), xyxy in input pixels.
@@ -129,19 +131,13 @@ def centernet_targets(
 
     Returns:
         Dict of ``center_heatmap_target`` (B, C, H, W), ``wh_target``, ``offset_target`` and
-        ``wh_offset_target_weight`` (B, 2, H, W), in output pixels, and the number of centres (at least 1) as a scalar.
+        ``wh_offset_target_weight`` (B, 2, H, W), in output pixels, and the number of centres (at least 1).
     """
     batch_size, (feat_h, feat_w) = feat_shape[0], feat_shape[-2:]
     boxes = torch.cat(list(gt_bboxes)).float()  # (N, 4)
     labels = _check_labels(torch.cat(list(gt_labels)), num_classes)  # (N,)
     image = _batch_index(gt_bboxes)  # (N,)
-    ratio = boxes.new_tensor([feat_w / img_shape[1], feat_h / img_shape[0]])
-
-    center = (boxes[:, :2] + boxes[:, 2:]) * ratio / 2  # (N, 2) x, y
-    size = (boxes[:, 2:] - boxes[:, :2]) * ratio  # (N, 2) w, h
-    last = torch.tensor([feat_w - 1, feat_h - 1], device=boxes.device)
-    cell = center.long().clamp(min=0).minimum(last)  # (N, 2)
-    offset = (center - cell).clamp(-1, 1)  # (N, 2)
+    size, cell, offset = _to_grid(boxes, (feat_h, feat_w), img_shape)
 
     heatmap = boxes.new_zeros(batch_size, num_classes, feat_h, feat_w)
     largest = _largest_radius(feat_h, feat_w, radius)
@@ -149,9 +145,8 @@ def centernet_targets(
     _draw_heatmap(heatmap.flatten(0, 1), image * num_classes + labels, cell, radii, largest)
 
     position = (image * feat_h + cell[:, 1]) * feat_w + cell[:, 0]  # (N,)
-    values = _last_wins(
-        torch.cat([size, offset, torch.ones_like(size)], 1), position, batch_size * feat_h * feat_w
-    )
+    values = torch.cat([size, offset, torch.ones_like(size)], dim=1)  # (N, 6)
+    values = _last_wins(values, position, batch_size * feat_h * feat_w)
     maps = boxes.new_zeros(3, batch_size, 2, feat_h, feat_w)
     maps[:, image, :, cell[:, 1], cell[:, 0]] = values.view(-1, 3, 2)
     names = ("wh_target", "offset_target", "wh_offset_target_weight")
@@ -159,8 +154,22 @@ def centernet_targets(
     return targets, heatmap.eq(1).sum().clamp(min=1)
 
 
+def _to_grid(
+    boxes: Tensor, feat_size: tuple[int, int], img_shape: Sequence[int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Size (w, h), centre pixel (x, y) and the centre's offset from it, in output pixels, each (N, 2)."""
+    sums, sides = boxes[:, :2] + boxes[:, 2:], boxes[:, 2:] - boxes[:, :2]
+    # plain numbers, one axis at a time: a tensor made on the host would be waited for
+    ratios = (feat_size[1] / img_shape[1], feat_size[0] / img_shape[0])
+    center = torch.stack([sums[:, axis] * ratios[axis] / 2 for axis in (0, 1)], dim=1)
+    size = torch.stack([sides[:, axis] * ratios[axis] for axis in (0, 1)], dim=1)
+    limits = (feat_size[1] - 1, feat_size[0] - 1)
+    cell = torch.stack([center[:, axis].long().clamp(0, limits[axis]) for axis in (0, 1)], dim=1)
+    return size, cell, (center - cell).clamp(-1, 1)
+
+
 def _last_wins(values: Tensor, position: Tensor, num_positions: int) -> Tensor:
-    """Give every row of ``values`` (N, K) the row of the last object at its position: writing order stops mattering."""
+    """Give each row of ``values`` (N, K) that of the last object at its position: order stops mattering."""
     order = torch.arange(len(position), device=position.device)
     winner = order.new_zeros(num_positions).scatter_reduce_(0, position, order, "amax")
     return values[winner[position]]

@@ -1,4 +1,4 @@
-"""Targets: mmdet's to the last bit, the official code's with its radius, and the cases that mmdet gets wrong."""
+"""Targets: mmdet's to the last bit, the official code's with its radius, and the cases mmdet gets wrong."""
 
 import json
 from pathlib import Path
