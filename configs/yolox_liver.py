@@ -81,7 +81,7 @@ train_dataloader = dict(
             metainfo=dict(classes='${classes}'),
             class_map='${class_map}',
             filter_cfg=dict(filter_empty_gt=False),
-            pipeline=[dict(type='mmdet.LoadImageFromFile'), dict(type='mmdet.LoadAnnotations', with_bbox=True)],
+            pipeline=[dict(type='mmengine.LoadImageFromFile'), dict(type='mmdet.LoadAnnotations', with_bbox=True)],
         ),
         pipeline=train_pipeline,
     ),

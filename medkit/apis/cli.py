@@ -1,12 +1,12 @@
 """What the command lines in tools/ share: options and the one-line form of a user's error."""
 
 import argparse
+import ast
 import os
 import sys
 from collections.abc import Callable
 from functools import wraps
-
-from mmengine.config import DictAction
+from typing import Any
 
 from medkit.errors import MedkitError
 
@@ -25,6 +25,33 @@ def one_line_errors(main: Callable[[], None]) -> Callable[[], None]:
     return wrapped
 
 
+def parse_value(text: str) -> Any:
+    """A Python literal where ``text`` is one, ``true/false/none`` in any case, ``a,b`` as a list, else the text itself.
+
+    mmengine's `DictAction` reads no dictionaries and recurses without end on some brackets.
+    """
+    words = {"true": True, "false": False, "none": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return [parse_value(part) for part in text.split(",")] if "," in text and text[0] not in "[({" else text
+
+
+class _Settings(argparse.Action):
+    """Collects ``key=value`` words into a dictionary."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        settings = dict(getattr(namespace, self.dest) or {})
+        for word in values:
+            key, equals, value = word.partition("=")
+            if not key or not equals:
+                parser.error(f"{option_string} {word}: expected key=value, for instance img_size=256")
+            settings[key] = parse_value(value)
+        setattr(namespace, self.dest, settings)
+
+
 def common_parser(doc: str) -> argparse.ArgumentParser:
     """Parser with the options that training and testing have in common; its description is the tool's docstring."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -32,7 +59,7 @@ def common_parser(doc: str) -> argparse.ArgumentParser:
     parser.add_argument("--work-dir", help="run folder (default: work_dirs/<config name>)")
     parser.add_argument("--data-root", help="prepared data set: the OUT of `python -m data_prep EXPORT OUT`")
     parser.add_argument("--quick", action="store_true", help="two iterations on tiny images, to see that it runs")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="settings to change: key=value ...")
+    parser.add_argument("--cfg-options", nargs="+", action=_Settings, default={}, help="settings to change: key=value ...")
     parser.add_argument("--launcher", choices=("none", "pytorch", "slurm", "mpi"), default="none")
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
     return parser

@@ -9,7 +9,7 @@ num_workers = 4
 test_meta = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'batch_input_shape', 'instances')
 
 train_pipeline = [
-    dict(type='mmdet.LoadImageFromFile'),
+    dict(type='mmengine.LoadImageFromFile'),
     dict(type='mmdet.LoadAnnotations', with_bbox=True),
     dict(type='mmdet.Resize', scale=('${img_size}', '${img_size}'), keep_ratio=True),
     dict(type='mmdet.Pad', size=('${img_size}', '${img_size}')),
@@ -17,7 +17,7 @@ train_pipeline = [
     dict(type='mmdet.PackDetInputs'),
 ]
 test_pipeline = [
-    dict(type='mmdet.LoadImageFromFile'),
+    dict(type='mmengine.LoadImageFromFile'),
     dict(type='mmdet.Resize', scale=('${img_size}', '${img_size}'), keep_ratio=True),
     dict(type='mmdet.Pad', size=('${img_size}', '${img_size}')),
     dict(type='mmdet.LoadAnnotations', with_bbox=True),
