@@ -1,0 +1,1 @@
+"""Evaluation of lesion detectors: numeric core in ``functional``, mmengine wrappers in ``metrics``."""
