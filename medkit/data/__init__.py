@@ -1,5 +1,6 @@
 """Data sets, transforms, samplers, and checks of data against a config."""
 
 from medkit.data.lesion_dataset import LesionDataset
+from medkit.data.unlabelled import UnlabelledImages
 
-__all__ = ["LesionDataset"]
+__all__ = ["LesionDataset", "UnlabelledImages"]

@@ -1,0 +1,11 @@
+# Reaches: see docs/simsiam.md; `make demo` runs it before the detector.
+# Takes: see docs/simsiam.md; meant for two CPU cores. SimSiam, ResNet-18, phantom images at 96 px.
+# Command: python tools/train.py configs/simsiam_phantom.py --amp, or `make demo`
+_base_ = ['./_base_/datasets/unlabelled.py', './_base_/models/simsiam_r18.py', './_base_/runtime_ssl.py']
+data_root = 'data/phantom/'
+img_size = 96
+blur_sigma = 0.7
+batch_size = 64
+num_workers = 1
+max_epochs = 1
+channels_last = True

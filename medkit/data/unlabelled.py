@@ -1,0 +1,77 @@
+"""Images without labels, for self-supervision: the training images of a prepared set, or any folder of images.
+
+Command: ``python tools/train.py configs/simsiam_liver.py``.
+"""
+
+from pathlib import Path
+
+from mmengine.dataset import BaseDataset
+
+from medkit.data.lesion_dataset import read_coco
+from medkit.errors import DatasetError
+from medkit.registry import DATASETS
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+
+
+@DATASETS.register_module()
+class UnlabelledImages(BaseDataset):
+    """The images that a COCO file lists, its annotations unread; or all images of a folder and its sub-folders.
+
+    Samples are ``dict(img_path, img_id)``. Held-out images never enter pre-training: where one of the ``held_out``
+    files exists and lists an image of this data set, construction fails.
+
+    Args:
+        ann_file: COCO file under ``data_root``; empty: every image below ``data_prefix['img']`` is taken.
+        data_root: folder of the prepared set.
+        data_prefix: ``dict(img='images/')``, the folder of the images under ``data_root``.
+        held_out: COCO files under ``data_root`` whose images must not be used.
+        kwargs: as for `mmengine.dataset.BaseDataset` (``pipeline``, ``indices``, ...).
+
+    Raises:
+        DatasetError: file or folder missing, no image found, or a held-out image among them.
+    """
+
+    def __init__(
+        self,
+        ann_file: str = "",
+        *,
+        data_root: str = "",
+        data_prefix: dict | None = None,
+        held_out: tuple[str, ...] = ("annotations/val.json", "annotations/test.json"),
+        **kwargs,
+    ) -> None:
+        self.held_out = tuple(held_out)
+        super().__init__(
+            ann_file=ann_file, data_root=data_root, data_prefix=data_prefix or {"img": "images/"}, **kwargs
+        )
+
+    def load_data_list(self) -> list[dict]:
+        """List the images, sorted by name so that the order does not depend on the file system."""
+        folder = Path(self.data_prefix["img"])
+        if not folder.is_dir():
+            raise DatasetError(
+                f"image folder {folder} does not exist; run `python -m data_prep EXPORT OUT` and give OUT with "
+                "--data-root (or set data_root and data_prefix in the config)"
+            )
+        if self.ann_file:
+            names = [image["file_name"] for image in read_coco(self.ann_file)["images"]]
+        else:
+            files = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+            names = [path.relative_to(folder).as_posix() for path in files]
+        if not names:
+            raise DatasetError(f"no image in {self.ann_file or folder}; self-supervision needs some hundred at least")
+        self._refuse_held_out(set(names))
+        return [{"img_path": str(folder / name), "img_id": index} for index, name in enumerate(sorted(names))]
+
+    def _refuse_held_out(self, names: set[str]) -> None:
+        for file in self.held_out:
+            path = Path(self.data_root, file)
+            if not path.is_file():
+                continue
+            shared = names.intersection(image["file_name"] for image in read_coco(path)["images"])
+            if shared:
+                raise DatasetError(
+                    f"{len(shared)} of {len(names)} unlabelled images are held out by {path} (first: {min(shared)}); "
+                    "pre-train on ann_file='annotations/train.json', or split the set again with data_prep"
+                )
