@@ -39,6 +39,7 @@ class Vessel:
     radius: np.ndarray
     portal: bool
     drift: tuple[float, float]  # mm of movement per mm of elevation
+    wall_db: float = 7.0
 
 
 @dataclass(frozen=True)
@@ -62,13 +63,14 @@ class Patient:
     sex: str
     lesions: tuple[Lesion, ...]
     vessels: tuple[Vessel, ...]
-    diaphragm: tuple[float, float, float] | None
+    diaphragm: tuple[float, float, float, float] | None
     borders: tuple[Border, ...]
     gallbladder: tuple[float, float, float, float, float] | None
     kidney: tuple[float, float, float, float, float] | None
     layers: tuple[tuple[float, float], ...]
     coarse_db: float
     residual_db_mm: float
+    lumen_db: float
 
     @property
     def capsule_mm(self) -> float:
@@ -99,12 +101,13 @@ def sample_patient(rng: np.random.Generator, sector: Sector, diagnosis: str) -> 
     kidney = _sample_kidney(rng, sector, -side) if rng.random() < 0.14 else None
     room = _Room(sector, capsule, diaphragm, borders, [e for e in (gallbladder, kidney) if e])
     lesions = _place_lesions(rng, room, diagnosis)
-    vessels = _sample_vessels(rng, sector, capsule)
+    vessels = _sample_vessels(rng, sector, capsule, lesions)
     cirrhosis = diagnosis == "HCC" and rng.random() < 0.5
     coarse = rng.uniform(1.2, 2.4) if cirrhosis else rng.uniform(0.2, 1.0)
-    residual = rng.uniform(-0.05, 0.03)
+    residual = rng.uniform(-0.07, 0.04)
     return Patient(
-        diagnosis, age, sex, lesions, vessels, diaphragm, borders, gallbladder, kidney, layers, coarse, residual
+        diagnosis, age, sex, lesions, vessels, diaphragm, borders, gallbladder, kidney, layers, coarse,
+        residual, rng.uniform(-26, -15),
     )
 
 
@@ -113,17 +116,18 @@ def _sample_layers(rng: np.random.Generator) -> tuple[tuple[float, float], ...]:
     fat, muscle = rng.uniform(4, 13), rng.uniform(4, 9)
     return (
         (rng.uniform(1.2, 2.0), rng.uniform(8, 13)),
-        (fat, rng.uniform(-3, 4)),
+        (fat, rng.uniform(-1, 8)),
         (rng.uniform(0.7, 1.2), rng.uniform(8, 13)),
-        (muscle, rng.uniform(-2, 5)),
+        (muscle, rng.uniform(1, 10)),
         (rng.uniform(0.8, 1.3), rng.uniform(8, 14)),
     )
 
 
-def _sample_diaphragm(rng: np.random.Generator, sector: Sector) -> tuple[float, float, float]:
-    radius = rng.uniform(70, 105)
+def _sample_diaphragm(rng: np.random.Generator, sector: Sector) -> tuple[float, float, float, float]:
+    """Centre x, z and radius in mm, and the side (-1 or 1) on which it is seen best."""
+    radius = rng.uniform(70, 120)
     low = sector.depth_mm * rng.uniform(0.80, 1.0)
-    return rng.uniform(-0.3, 0.3) * sector.half_width_mm, low - radius, radius
+    return rng.uniform(-0.4, 0.4) * sector.half_width_mm, low - radius, radius, float(rng.choice([-1, 1]))
 
 
 def _sample_borders(rng: np.random.Generator, sector: Sector, has_diaphragm: bool) -> tuple[Border, ...]:
@@ -135,7 +139,7 @@ def _sample_borders(rng: np.random.Generator, sector: Sector, has_diaphragm: boo
         angle = angle if side > 0 else np.pi - angle
         waves = tuple((rng.uniform(*span), amp * rng.uniform(0.4, 1), rng.uniform(0, 6.3)) for span, amp in (((40, 70), 4), ((12, 25), 2)))
         x = side * sector.half_width_mm * rng.uniform(0.42, 0.62)
-        borders.append(Border(x, sector.depth_mm * rng.uniform(0.65, 0.8), angle, waves, rng.uniform(1, 8), rng.uniform(0, 0.5)))
+        borders.append(Border(x, sector.depth_mm * rng.uniform(0.65, 0.8), angle, waves, rng.uniform(3, 12), rng.uniform(0, 0.6)))
     return tuple(borders)
 
 
@@ -150,24 +154,38 @@ def _sample_kidney(rng, sector: Sector, side: float) -> tuple[float, float, floa
     return x, sector.depth_mm * rng.uniform(0.72, 0.85), rng.uniform(42, 54), rng.uniform(20, 26), side * rng.uniform(-0.3, 0.6)
 
 
-def _sample_vessels(rng: np.random.Generator, sector: Sector, capsule: float) -> tuple[Vessel, ...]:
+def _sample_vessels(rng: np.random.Generator, sector: Sector, capsule: float, lesions: tuple[Lesion, ...]) -> tuple[Vessel, ...]:
+    """Cut small vessels, a few portal branches with walls, and hepatic veins that run to one confluence."""
     out = []
-    for _ in range(int(rng.integers(7, 15))):
-        portal = rng.random() < 0.5
-        length = rng.choice([rng.uniform(2, 10), rng.uniform(15, 60)], p=[0.65, 0.35])
-        radius = rng.uniform(1.0, 2.4) if length < 12 else rng.uniform(1.3, 4.2)
-        start = np.array([rng.uniform(-0.6, 0.6) * sector.half_width_mm, rng.uniform(capsule + 8, 0.9 * sector.depth_mm)])
-        heading, bend = rng.uniform(-0.9, 0.9) + rng.choice([0, np.pi]), rng.uniform(-0.5, 0.5)
-        if rng.random() < 0.25:
-            heading += np.pi / 2
-        t = np.linspace(0, 1, 7)
-        angle = heading + bend * t
-        points = start + np.cumsum(np.stack([np.cos(angle), np.sin(angle)], 1), 0) * length / 7
-        taper = radius * (1 - 0.55 * t * min(length / 30, 1)) * (1 + 0.1 * rng.standard_normal(7))
-        out.append(Vessel(points, taper, bool(portal), (rng.normal(0, 0.7), rng.normal(0, 0.7))))
-        if length > 20 and rng.random() < 0.6:
-            out.append(_branch(rng, out[-1]))
-    return tuple(out)
+    half, deep = sector.half_width_mm, sector.depth_mm
+    for _ in range(int(rng.integers(3, 11))):
+        start = (rng.uniform(-0.6, 0.6) * half, rng.uniform(capsule + 8, 0.9 * deep))
+        out.append(_tube(rng, start, rng.normal(0, 0.6), rng.uniform(1, 7), rng.uniform(0.9, 2.3), bool(rng.random() < 0.5)))
+    for _ in range(int(rng.integers(0, 4))):
+        start = (rng.uniform(-0.4, 0.4) * half, rng.uniform(0.4, 0.8) * deep)
+        heading = rng.normal(0, 0.5) + rng.choice([0, np.pi])
+        out.append(_tube(rng, start, heading, rng.uniform(12, 35), rng.uniform(1.4, 3.2), True))
+    if rng.random() < 0.5:
+        start = (rng.uniform(-0.3, 0.3) * half, rng.uniform(0.6, 0.95) * deep)
+        for heading in rng.uniform(-2.9, -0.2, int(rng.integers(1, 4))):
+            out.append(_tube(rng, start, heading, rng.uniform(30, 65), rng.uniform(2.2, 4.2), False))
+    out += [_branch(rng, v) for v in out if v.radius[0] > 2.2 and rng.random() < 0.45]
+    return tuple(v for v in out if not any(_crosses(v, lesion) for lesion in lesions))
+
+
+def _crosses(vessel: Vessel, lesion: Lesion) -> bool:
+    """Lesions push vessels aside; a tube that would run into one is left out."""
+    gap = np.hypot(vessel.points[:, 0] - lesion.x, vessel.points[:, 1] - lesion.z) - vessel.radius
+    return bool(gap.min() < lesion.reach + 1.5)
+
+
+def _tube(rng, start, heading: float, length: float, radius: float, portal: bool) -> Vessel:
+    t = np.linspace(0, 1, 9)
+    angle = heading + rng.normal(0, 0.4) * t + rng.normal(0, 0.25) * np.sin(2 * np.pi * t)
+    points = np.asarray(start) + np.cumsum(np.stack([np.cos(angle), np.sin(angle)], 1), 0) * length / 9
+    taper = radius * (1 - 0.6 * t * min(length / 30, 1)) * (1 + 0.06 * rng.standard_normal(9))
+    drift = (float(rng.normal(0, 0.8)), float(rng.normal(0, 0.8)))
+    return Vessel(points, taper, portal, drift, float(rng.uniform(3, 10)))
 
 
 def _branch(rng: np.random.Generator, parent: Vessel) -> Vessel:
@@ -176,8 +194,8 @@ def _branch(rng: np.random.Generator, parent: Vessel) -> Vessel:
     turn = rng.choice([-1, 1]) * rng.uniform(0.5, 1.0)
     c, s = np.cos(turn), np.sin(turn)
     step = np.array([c * step[0] - s * step[1], s * step[0] + c * step[1]])
-    points = parent.points[i] + np.linspace(0, rng.uniform(2, 5), 7)[:, None] * step
-    return Vessel(points, parent.radius[i] * np.linspace(0.75, 0.35, 7), parent.portal, parent.drift)
+    points = parent.points[i] + np.linspace(0, rng.uniform(2, 5), 9)[:, None] * step
+    return Vessel(points, parent.radius[i] * np.linspace(0.75, 0.35, 9), parent.portal, parent.drift, parent.wall_db)
 
 
 @dataclass(frozen=True)
@@ -186,7 +204,7 @@ class _Room:
 
     sector: Sector
     capsule: float
-    diaphragm: tuple[float, float, float] | None
+    diaphragm: tuple[float, float, float, float] | None
     borders: tuple[Border, ...]
     organs: list[tuple[float, float, float, float, float]]
 
@@ -198,7 +216,7 @@ class _Room:
         if (np.hypot(x, z + self.sector.radius_mm) - self.sector.radius_mm).min() < self.capsule + 4:
             return False
         if self.diaphragm is not None:
-            cx, cz, radius = self.diaphragm
+            cx, cz, radius, _ = self.diaphragm
             if np.hypot(x - cx, z - cz).max() > radius - 4:
                 return False
         if any(outside_border(b, x, z).max() > -3 for b in self.borders):

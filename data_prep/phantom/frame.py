@@ -11,7 +11,8 @@ from data_prep.phantom import physics
 from data_prep.phantom.anatomy import Patient, Pose, sample_patient
 from data_prep.phantom.geometry import Sector, make_sector, scan_convert
 from data_prep.phantom.lesions import DIAGNOSES, Lesion
-from data_prep.phantom.tissue import blotches, draw_tissue, line_gain
+from data_prep.phantom.surround import add_layers, blotches, line_gain
+from data_prep.phantom.tissue import draw_tissue, tissue_warp
 
 Box = tuple[float, float, float, float, str]
 
@@ -39,12 +40,12 @@ class Machine:
 
 _PSF = physics.Psf
 MACHINES = (
-    Machine("A", (1.333, 1.0), "jpg", 52, 33, 0.97, 52, 0.47, 1.0, (0.5, 0.5), _PSF(0.30, 0.60, 60, 45), -27, (0.88, 1.0, 0.93), "edge", "arrow"),
-    Machine("B", (1.25, 1.0), "jpg", 48, 35, 0.95, 60, 0.42, 1.1, (0.8, 0.9), _PSF(0.28, 0.55, 70, 50), -32, (1.0, 1.0, 1.0), "right", "none"),
-    Machine("C", (1.333, 1.125), "png", 60, 31, 0.98, 64, 0.36, 1.15, (1.0, 1.1), _PSF(0.25, 0.55, 65, 55), -34, (1.0, 1.0, 1.0), "none", "probe"),
-    Machine("D", (1.0, 1.05), "jpg", 45, 36, 0.98, 56, 0.45, 1.0, (0.6, 0.7), _PSF(0.33, 0.65, 55, 40), -28, (1.0, 0.96, 0.90), "right", "body"),
-    Machine("E", (1.333, 1.0), "jpg", 56, 30, 0.96, 54, 0.42, 1.1, (0.4, 0.6), _PSF(0.30, 0.70, 75, 45), -30, (1.0, 1.0, 1.0), "bottom", "none"),
-    Machine("F", (1.385, 1.06), "png", 50, 34, 0.97, 62, 0.40, 1.2, (0.9, 0.8), _PSF(0.26, 0.60, 60, 60), -33, (1.0, 1.0, 1.0), "right", "probe"),
+    Machine("A", (1.333, 1.0), "jpg", 52, 33, 0.97, 46, 0.47, 1.0, (0.6, 0.7), _PSF(0.30, 0.60, 60, 45), -27, (0.88, 1.0, 0.93), "edge", "arrow"),
+    Machine("B", (1.25, 1.0), "jpg", 48, 35, 0.95, 52, 0.42, 1.1, (0.8, 0.9), _PSF(0.28, 0.55, 70, 50), -32, (1.0, 1.0, 1.0), "right", "none"),
+    Machine("C", (1.333, 1.125), "png", 60, 31, 0.98, 58, 0.34, 1.15, (1.0, 1.1), _PSF(0.25, 0.55, 65, 55), -34, (1.0, 1.0, 1.0), "none", "probe"),
+    Machine("D", (1.0, 1.05), "jpg", 45, 36, 0.98, 48, 0.45, 1.0, (0.7, 0.9), _PSF(0.33, 0.65, 55, 40), -28, (1.0, 0.96, 0.90), "right", "body"),
+    Machine("E", (1.333, 1.0), "jpg", 56, 30, 0.96, 46, 0.40, 1.1, (0.5, 0.7), _PSF(0.30, 0.70, 75, 45), -30, (1.0, 1.0, 1.0), "bottom", "none"),
+    Machine("F", (1.385, 1.06), "png", 50, 34, 0.97, 54, 0.38, 1.2, (0.9, 0.8), _PSF(0.26, 0.60, 60, 60), -33, (1.0, 1.0, 1.0), "right", "probe"),
 )  # fmt: skip
 MIN_SIDE = 408  # sides of a regular frame, so that only planted small frames are 400 and less
 
@@ -85,11 +86,13 @@ def lesions_in(patient: Patient, pose: Pose, sector: Sector) -> list[Lesion]:
     return out
 
 
-def boxes_of(lesions: list[Lesion], sector: Sector) -> list[Box]:
-    """Tight boxes (x1, y1, x2, y2, class) in pixels."""
+def boxes_of(lesions: list[Lesion], sector: Sector, warp: np.ndarray) -> list[Box]:
+    """Tight boxes (x1, y1, x2, y2, class) in pixels of lesions drawn through ``warp``."""
     out = []
     for lesion in lesions:
-        px = sector.to_pixels(lesion.outline())
+        outline = lesion.outline()
+        cells = sector.to_cells(outline)
+        px = sector.to_pixels(outline - warp[:, cells[:, 0], cells[:, 1]].T)
         lo, hi = np.maximum(px.min(0), 0), np.minimum(px.max(0), (sector.width, sector.height))
         out.append((*(round(float(v), 1) for v in (*lo, *hi)), lesion.kind))
     return out
@@ -104,7 +107,9 @@ def draw_frame(patient: Patient, machine: Machine, view: View) -> tuple[np.ndarr
     if view.new_speckle:
         fresh = physics.complex_noise(np.random.default_rng(view.seed + 1))
         noise = noise * np.float32((1 - view.new_speckle) ** 0.5) + fresh * np.float32(view.new_speckle**0.5)
-    maps = draw_tissue(rng, patient, view.pose, sector, lesions)
+    warp = tissue_warp(rng)
+    maps = draw_tissue(rng, patient, view.pose, sector, lesions, warp)
+    add_layers(rng, patient, sector, maps)
     level = maps["echo"] + physics.path_gain_db(maps["att"], sector)
     level += _smooth_gains(rng, patient, sector, lesions)
     amplitude = cv2.exp(level * np.float32(np.log(10) / 20))
@@ -115,13 +120,13 @@ def draw_frame(patient: Patient, machine: Machine, view: View) -> tuple[np.ndarr
     liver = machine.liver_grey + (view.gain_db + rng.normal(0, 1.5)) / machine.range_db
     grey = physics.log_compress(env, machine.range_db + rng.uniform(-4, 4), liver, machine.gamma)
     frame, _ = scan_convert(grey, sector)
-    return frame, boxes_of(lesions, sector)
+    return frame, boxes_of(lesions, sector, warp)
 
 
 def _smooth_gains(rng: np.random.Generator, patient: Patient, sector: Sector, lesions: list[Lesion]) -> np.ndarray:
     """TGC residual along depth plus contact and rib shadows across the lines, in dB (samples, lines)."""
     depth = physics.depths(sector)
-    tgc = blotches(rng, (physics.SHAPE[0], 2), (70, 1), 1.0)[:, :1]
+    tgc = blotches(rng, physics.SHAPE, (120, 70), 3.0)
     tgc = tgc + (patient.residual_db_mm * (depth - 60))[:, None]
     keep = []
     for lesion in lesions:

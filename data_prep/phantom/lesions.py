@@ -75,10 +75,10 @@ def sample_lesion(rng: np.random.Generator, kind: str, scale: float = 1.0) -> Le
     """A lesion of ``kind`` at the origin; its contrast varies from subtle to plain."""
     radius = scale * rng.uniform(*PROFILES[kind].diameter_mm) / 2
     ratio = rng.uniform(1.0, 1.35)
-    rough = {"cyst": 0.02, "HCC": 0.05, "hemangioma": 0.04, "metastasis": 0.045}[kind]
-    waves = tuple((k, rough * rng.uniform(0.3, 1.2) * 2 / k, rng.uniform(0, 2 * np.pi)) for k in (2, 3, 5))
+    rough = {"cyst": 0.02, "HCC": 0.06, "hemangioma": 0.05, "metastasis": 0.05}[kind]
+    waves = tuple((k, rough * rng.uniform(0.3, 1.2) * 2 / k, rng.uniform(0, 2 * np.pi)) for k in (2, 3, 5, 7))
     contrast = rng.uniform(0.7, 1.15)
-    look = {"level": -48.0, "halo": 0.0, "halo_level": 0.0}
+    look = {"level": float(rng.uniform(-42, -24)), "halo": 0.0, "halo_level": 0.0}
     if kind == "HCC":
         look = {"level": -7.5 * contrast, "halo": rng.uniform(1.8, 3.2), "halo_level": -12 * contrast}
         if rng.random() < 0.6:
@@ -95,11 +95,11 @@ def sample_lesion(rng: np.random.Generator, kind: str, scale: float = 1.0) -> Le
 def _mosaic(rng: np.random.Generator, contrast: float) -> tuple[tuple[float, float, float], ...]:
     num = int(rng.integers(5, 10))
     phi, r = rng.uniform(0, 2 * np.pi, num), np.sqrt(rng.uniform(0.02, 0.8, num))
-    level = contrast * rng.uniform(-9, 4, num)
+    level = contrast * rng.uniform(-11, 4, num)
     return tuple(zip((r * np.cos(phi)).tolist(), (r * np.sin(phi)).tolist(), level.tolist(), strict=True))
 
 
-def _interior(lesion: Lesion, rho: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def _interior(lesion: Lesion, rho: np.ndarray, phi: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """Echogenicity in dB inside the lesion; rho is 1 on the border, (u, v) is the unit disc."""
     level = np.full_like(rho, lesion.level)
     if lesion.seeds:
@@ -107,12 +107,14 @@ def _interior(lesion: Lesion, rho: np.ndarray, u: np.ndarray, v: np.ndarray) -> 
         dist = np.hypot(u[..., None] - seeds[:, 0], v[..., None] - seeds[:, 1])  # (H, W, seeds)
         order = np.argsort(dist, axis=-1)[..., :2]
         first, second = np.moveaxis(np.take_along_axis(dist, order, -1), -1, 0)
-        level = np.where(second - first < 0.09, lesion.halo_level * 0.8, seeds[order[..., 0], 2])
+        septum = np.exp(-(((second - first) / 0.07) ** 2))
+        level = seeds[order[..., 0], 2] + (0.6 * lesion.halo_level - seeds[order[..., 0], 2]) * septum
     if lesion.core:
         level = np.where(rho < lesion.core, -14.0, level)
     if lesion.halo:
         radius = (lesion.a * lesion.b) ** 0.5
-        edge = np.clip((rho - 1) * radius / 1.2 + lesion.halo / 1.2 + 0.5, 0, 1)
+        width = lesion.halo * (1 + 0.3 * np.cos(phi + lesion.waves[0][2]) + 0.2 * np.cos(3 * phi + lesion.waves[1][2]))
+        edge = np.clip((rho - 1) * radius / 1.5 + width / 1.5 + 0.5, 0, 1)
         level = level + (lesion.halo_level - level) * edge
     return level.astype(np.float32)
 
@@ -129,12 +131,13 @@ def draw_lesion(lesion: Lesion, raster: Raster, maps: dict[str, np.ndarray]) -> 
     phi = np.arctan2(v, u)
     rho = np.hypot(u, v) / (1 + sum(np.float32(amp) * np.cos(k * phi + np.float32(psi)) for k, amp, psi in lesion.waves))
     radius = (lesion.a * lesion.b) ** 0.5
-    edge_mm = {"cyst": 0.6, "HCC": 1.2, "hemangioma": 0.9, "metastasis": 1.6}[lesion.kind]
+    edge_mm = {"cyst": 0.9, "HCC": 1.8, "hemangioma": 1.3, "metastasis": 2.2}[lesion.kind]
     inside = np.clip((1 - rho) * (radius / edge_mm) + 0.5, 0, 1).astype(np.float32)
     echo = maps["echo"][rows, cols]
-    echo += (_interior(lesion, rho, u, v) - echo) * inside
+    grain = 0.5 * np.clip(echo, -4, 4) * (lesion.kind != "cyst")
+    echo += (_interior(lesion, rho, phi, u, v) + grain - echo) * inside
     maps["att"][rows, cols] += inside * np.float32({"cyst": -0.3, "hemangioma": -0.04}.get(lesion.kind, 0.02))
     if lesion.kind == "cyst":
         steep = dz**2 / (dx**2 + dz**2 + 1e-3)
-        maps["spec"][rows, cols] += 1.6 * steep**2 * np.exp(-(((rho - 1) * radius / 0.8) ** 2))
+        maps["spec"][rows, cols] += 0.9 * steep**2 * np.exp(-(((rho - 1) * radius / 0.8) ** 2))
         maps["spec"][rows, cols] *= 1 - inside * (rho < 0.9)

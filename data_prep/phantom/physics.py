@@ -110,6 +110,5 @@ def log_compress(env: np.ndarray, range_db: float, liver_grey: float, gamma: flo
     level *= np.float32(20 / np.log(10) / range_db)
     level += np.float32(liver_grey)
     np.clip(level, 0, 1, out=level)
-    if gamma != 1:
-        level = cv2.pow(level, gamma)
-    return cv2.convertScaleAbs(level, alpha=255.0)
+    curve = np.round(255 * np.linspace(0, 1, 256) ** gamma).astype(np.uint8)
+    return cv2.LUT(cv2.convertScaleAbs(level, alpha=255.0), curve)
