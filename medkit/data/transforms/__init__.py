@@ -1,0 +1,7 @@
+"""Transforms for medical images, each one a step of an mmcv pipeline: ``dict(type='medkit.NAME', ...)``."""
+
+from medkit.data.transforms.geometric import RandomScaleShift
+from medkit.data.transforms.intensity import UltrasoundIntensity
+from medkit.data.transforms.loading import LoadMedicalImage, LoadResized
+
+__all__ = ["LoadMedicalImage", "LoadResized", "RandomScaleShift", "UltrasoundIntensity"]
