@@ -20,7 +20,7 @@ model = dict(
     ),
     head=dict(
         type='mmpretrain.LatentPredictHead',
-        loss=dict(type='mmpretrain.CosineSimilarityLoss'),
+        loss=dict(type='medkit.CosineSimilarityLoss'),
         predictor=dict(
             type='mmpretrain.NonLinearNeck',
             in_channels=2048,
