@@ -9,9 +9,10 @@ _base_ = [
 ]
 data_root = 'data/phantom/'
 img_size = 128
-batch_size = 8
+batch_size = 16
+cache_dir = '${data_root}cache'
 num_workers = 1
-max_epochs = 6
+max_epochs = 8
 val_interval = 1
 lr = 1e-3
 warmup_iters = 100

@@ -7,5 +7,5 @@ img_size = 128
 blur_sigma = 0.9
 batch_size = 64
 num_workers = 1
-max_epochs = 15
+max_epochs = 12
 channels_last = True

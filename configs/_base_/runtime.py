@@ -10,7 +10,7 @@ default_hooks = dict(
     logger=dict(type='mmengine.LoggerHook', interval=50),
     param_scheduler=dict(type='mmengine.ParamSchedulerHook'),
     checkpoint=dict(
-        type='mmengine.CheckpointHook', interval=1, max_keep_ckpts=2, save_best='coco/mAP', rule='greater'
+        type='medkit.SafeCheckpointHook', interval=1, max_keep_ckpts=2, save_best='coco/mAP', rule='greater'
     ),
     sampler_seed=dict(type='mmengine.DistSamplerSeedHook'),
 )

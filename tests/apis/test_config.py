@@ -70,7 +70,7 @@ def test_quick_is_two_iterations() -> None:
     cfg = load_config(CENTERNET, quick=True)
     train = cfg.train_dataloader
     assert cfg.train_cfg.max_epochs * (train.dataset.indices // train.batch_size) == 2
-    assert cfg.img_size == 64 and train.dataset.pipeline[2].scale == (64, 64)
+    assert cfg.img_size == 64 and train.dataset.pipeline[1].scale == (64, 64)
 
 
 def test_launcher_without_gpu_uses_gloo() -> None:

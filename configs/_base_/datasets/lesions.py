@@ -5,21 +5,27 @@ class_map = None  # 'lesion' merges all categories into one class
 img_size = 512  # a multiple of 32
 batch_size = 16  # per GPU
 num_workers = 4
+cache_dir = None  # a folder: decode each original once, not once per epoch
 
 test_meta = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'batch_input_shape', 'instances')
 
+# Area interpolation: speckle would alias when a frame shrinks. cache_dir keeps the shrunken images for the next epoch.
+load = dict(
+    type='medkit.LoadResized', scale=('${img_size}', '${img_size}'), interpolation='area', cache_dir='${cache_dir}'
+)
+pad = dict(type='mmdet.Pad', size=('${img_size}', '${img_size}'))
 train_pipeline = [
-    dict(type='mmengine.LoadImageFromFile'),
     dict(type='mmdet.LoadAnnotations', with_bbox=True),
-    dict(type='mmdet.Resize', scale=('${img_size}', '${img_size}'), keep_ratio=True),
-    dict(type='mmdet.Pad', size=('${img_size}', '${img_size}')),
+    load,
+    pad,
     dict(type='mmdet.RandomFlip', prob=0.5),  # left-right only: the probe is always on top
+    dict(type='medkit.RandomScaleShift', scale=(0.8, 1.25), shift=0.1),
+    dict(type='medkit.UltrasoundIntensity'),
     dict(type='mmdet.PackDetInputs'),
 ]
 test_pipeline = [
-    dict(type='mmengine.LoadImageFromFile'),
-    dict(type='mmdet.Resize', scale=('${img_size}', '${img_size}'), keep_ratio=True),
-    dict(type='mmdet.Pad', size=('${img_size}', '${img_size}')),
+    load,
+    pad,
     dict(type='mmdet.LoadAnnotations', with_bbox=True),
     dict(type='mmdet.PackDetInputs', meta_keys=test_meta),
 ]

@@ -7,7 +7,7 @@ warmup_iters = 500
 optim_wrapper = dict(
     type='mmengine.OptimWrapper',
     constructor='medkit.FreezeAwareOptimWrapperConstructor',
-    optimizer=dict(type='mmengine.AdamW', lr='${lr}', weight_decay=1e-4),
+    optimizer=dict(type='mmengine.AdamW', lr='${lr}', weight_decay=1e-4, fused=True),
     paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult='${backbone_lr_mult}')), norm_decay_mult=0.0),
     clip_grad=dict(max_norm=35, norm_type=2),
 )
