@@ -19,10 +19,14 @@ def _span(text: str) -> tuple[int, int]:
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(prog="python -m data_prep.phantom", description="Write a phantom export.")
+    parser = argparse.ArgumentParser(
+        prog="python -m data_prep.phantom", description="Write a phantom export."
+    )
     parser.add_argument("out", help="new folder of the export")
     parser.add_argument("--patients", type=int, help="number of patients (default 50 without --images)")
-    parser.add_argument("--images-per-patient", type=_span, default=(2, 4), metavar="A..B", help="default 2..4")
+    parser.add_argument(
+        "--images-per-patient", type=_span, default=(2, 4), metavar="A..B", help="default 2..4"
+    )
     parser.add_argument("--images", type=int, help="exact number of images in all")
     parser.add_argument("--size", type=int, default=480, help="nominal short side in pixels (default 480)")
     parser.add_argument("--seed", type=int, default=0)
@@ -54,9 +58,12 @@ def main(argv: list[str] | None = None) -> int:
     except DataPrepError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"{args.out}: {summary.num_patients} patients, {summary.num_images} images, {summary.num_rows} table rows")
+    print(
+        f"{args.out}: {summary.num_patients} patients, {summary.num_images} images, {summary.num_rows} rows"
+    )
     print("lesions: " + ", ".join(f"{k} {v}" for k, v in sorted(summary.boxes.items())))
-    print("faults: " + (", ".join(f"{k} {v}" for k, v in sorted(summary.faults.items())) or "none"))
+    planted = ", ".join(f"{k} {v}" for k, v in sorted(summary.faults.items()))
+    print(f"faults: {planted or 'none'}")
     return 0
 
 

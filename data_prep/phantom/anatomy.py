@@ -1,7 +1,7 @@
 """A patient's upper abdomen as a 2-D slab that a probe looks at from different places.
 
-The patient is described once (``sample_patient``) in the coordinates of the first probe position; every frame moves
-the probe (``Pose``), which shifts and turns organs, vessels and lesions, and draws the tissue maps anew.
+The patient is described once (``sample_patient``) in the coordinates of the first probe position. Every frame
+moves the probe (``Pose``), which shifts and turns organs, vessels and lesions, and draws the tissue anew.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import numpy as np
 
 from data_prep.phantom.geometry import Sector
 from data_prep.phantom.lesions import PROFILES, Lesion, sample_lesion
+from data_prep.phantom.vessels import Vessel, sample_vessels
 
+Organ = tuple[float, float, float, float, float]  # centre x, z, half-axes in mm, angle in rad
 INCIDENTAL_CYST = 0.06  # share of patients with a cyst besides their diagnosis
 
 
@@ -32,19 +34,8 @@ class Pose:
 
 
 @dataclass(frozen=True)
-class Vessel:
-    """A tube: centre line (N, 2) in mm, radius (N,) in mm, bright walls (portal) or none (hepatic)."""
-
-    points: np.ndarray
-    radius: np.ndarray
-    portal: bool
-    drift: tuple[float, float]  # mm of movement per mm of elevation
-    wall_db: float = 7.0
-
-
-@dataclass(frozen=True)
 class Border:
-    """Where the liver ends at a visceral side: a wavy line through ``x, z`` with the outside along ``angle``."""
+    """Where the liver ends at a visceral side: a wavy line through ``x, z``, the outside along ``angle``."""
 
     x: float
     z: float
@@ -65,8 +56,8 @@ class Patient:
     vessels: tuple[Vessel, ...]
     diaphragm: tuple[float, float, float, float] | None
     borders: tuple[Border, ...]
-    gallbladder: tuple[float, float, float, float, float] | None
-    kidney: tuple[float, float, float, float, float] | None
+    gallbladder: Organ | None
+    kidney: Organ | None
     layers: tuple[tuple[float, float], ...]
     coarse_db: float
     residual_db_mm: float
@@ -101,13 +92,24 @@ def sample_patient(rng: np.random.Generator, sector: Sector, diagnosis: str) -> 
     kidney = _sample_kidney(rng, sector, -side) if rng.random() < 0.14 else None
     room = _Room(sector, capsule, diaphragm, borders, [e for e in (gallbladder, kidney) if e])
     lesions = _place_lesions(rng, room, diagnosis)
-    vessels = _sample_vessels(rng, sector, capsule, lesions)
+    vessels = sample_vessels(rng, sector, capsule, lesions)
     cirrhosis = diagnosis == "HCC" and rng.random() < 0.5
     coarse = rng.uniform(1.2, 2.4) if cirrhosis else rng.uniform(0.2, 1.0)
     residual = rng.uniform(-0.07, 0.04)
     return Patient(
-        diagnosis, age, sex, lesions, vessels, diaphragm, borders, gallbladder, kidney, layers, coarse,
-        residual, rng.uniform(-26, -15),
+        diagnosis,
+        age,
+        sex,
+        lesions,
+        vessels,
+        diaphragm,
+        borders,
+        gallbladder,
+        kidney,
+        layers,
+        coarse,
+        residual,
+        rng.uniform(-26, -15),
     )
 
 
@@ -137,65 +139,45 @@ def _sample_borders(rng: np.random.Generator, sector: Sector, has_diaphragm: boo
             continue
         angle = rng.uniform(0.1, 1.0)
         angle = angle if side > 0 else np.pi - angle
-        waves = tuple((rng.uniform(*span), amp * rng.uniform(0.4, 1), rng.uniform(0, 6.3)) for span, amp in (((40, 70), 4), ((12, 25), 2)))
+        waves = tuple(
+            (rng.uniform(*span), amp * rng.uniform(0.4, 1), rng.uniform(0, 6.3))
+            for span, amp in (((40, 70), 4), ((12, 25), 2))
+        )
         x = side * sector.half_width_mm * rng.uniform(0.42, 0.62)
-        borders.append(Border(x, sector.depth_mm * rng.uniform(0.65, 0.8), angle, waves, rng.uniform(3, 12), rng.uniform(0, 0.6)))
+        borders.append(
+            Border(
+                x,
+                sector.depth_mm * rng.uniform(0.65, 0.8),
+                angle,
+                waves,
+                rng.uniform(3, 12),
+                rng.uniform(0, 0.6),
+            )
+        )
     return tuple(borders)
 
 
-def _sample_gallbladder(rng, sector: Sector, side: float) -> tuple[float, float, float, float, float]:
+def _sample_gallbladder(rng: np.random.Generator, sector: Sector, side: float) -> Organ:
     """Centre x, z, long and short half-axis in mm, angle."""
     x = side * sector.half_width_mm * rng.uniform(0.35, 0.5)
-    return x, sector.depth_mm * rng.uniform(0.42, 0.6), rng.uniform(22, 34), rng.uniform(9, 14), side * rng.uniform(0.5, 1.2)
+    return (
+        x,
+        sector.depth_mm * rng.uniform(0.42, 0.6),
+        rng.uniform(22, 34),
+        rng.uniform(9, 14),
+        side * rng.uniform(0.5, 1.2),
+    )
 
 
-def _sample_kidney(rng, sector: Sector, side: float) -> tuple[float, float, float, float, float]:
+def _sample_kidney(rng: np.random.Generator, sector: Sector, side: float) -> Organ:
     x = side * sector.half_width_mm * rng.uniform(0.3, 0.5)
-    return x, sector.depth_mm * rng.uniform(0.72, 0.85), rng.uniform(42, 54), rng.uniform(20, 26), side * rng.uniform(-0.3, 0.6)
-
-
-def _sample_vessels(rng: np.random.Generator, sector: Sector, capsule: float, lesions: tuple[Lesion, ...]) -> tuple[Vessel, ...]:
-    """Cut small vessels, a few portal branches with walls, and hepatic veins that run to one confluence."""
-    out = []
-    half, deep = sector.half_width_mm, sector.depth_mm
-    for _ in range(int(rng.integers(3, 11))):
-        start = (rng.uniform(-0.6, 0.6) * half, rng.uniform(capsule + 8, 0.9 * deep))
-        out.append(_tube(rng, start, rng.normal(0, 0.6), rng.uniform(1, 7), rng.uniform(0.9, 2.3), bool(rng.random() < 0.5)))
-    for _ in range(int(rng.integers(0, 4))):
-        start = (rng.uniform(-0.4, 0.4) * half, rng.uniform(0.4, 0.8) * deep)
-        heading = rng.normal(0, 0.5) + rng.choice([0, np.pi])
-        out.append(_tube(rng, start, heading, rng.uniform(12, 35), rng.uniform(1.4, 3.2), True))
-    if rng.random() < 0.5:
-        start = (rng.uniform(-0.3, 0.3) * half, rng.uniform(0.6, 0.95) * deep)
-        for heading in rng.uniform(-2.9, -0.2, int(rng.integers(1, 4))):
-            out.append(_tube(rng, start, heading, rng.uniform(30, 65), rng.uniform(2.2, 4.2), False))
-    out += [_branch(rng, v) for v in out if v.radius[0] > 2.2 and rng.random() < 0.45]
-    return tuple(v for v in out if not any(_crosses(v, lesion) for lesion in lesions))
-
-
-def _crosses(vessel: Vessel, lesion: Lesion) -> bool:
-    """Lesions push vessels aside; a tube that would run into one is left out."""
-    gap = np.hypot(vessel.points[:, 0] - lesion.x, vessel.points[:, 1] - lesion.z) - vessel.radius
-    return bool(gap.min() < lesion.reach + 1.5)
-
-
-def _tube(rng, start, heading: float, length: float, radius: float, portal: bool) -> Vessel:
-    t = np.linspace(0, 1, 9)
-    angle = heading + rng.normal(0, 0.4) * t + rng.normal(0, 0.25) * np.sin(2 * np.pi * t)
-    points = np.asarray(start) + np.cumsum(np.stack([np.cos(angle), np.sin(angle)], 1), 0) * length / 9
-    taper = radius * (1 - 0.6 * t * min(length / 30, 1)) * (1 + 0.06 * rng.standard_normal(9))
-    drift = (float(rng.normal(0, 0.8)), float(rng.normal(0, 0.8)))
-    return Vessel(points, taper, portal, drift, float(rng.uniform(3, 10)))
-
-
-def _branch(rng: np.random.Generator, parent: Vessel) -> Vessel:
-    i = int(rng.integers(1, 5))
-    step = parent.points[i + 1] - parent.points[i]
-    turn = rng.choice([-1, 1]) * rng.uniform(0.5, 1.0)
-    c, s = np.cos(turn), np.sin(turn)
-    step = np.array([c * step[0] - s * step[1], s * step[0] + c * step[1]])
-    points = parent.points[i] + np.linspace(0, rng.uniform(2, 5), 9)[:, None] * step
-    return Vessel(points, parent.radius[i] * np.linspace(0.75, 0.35, 9), parent.portal, parent.drift, parent.wall_db)
+    return (
+        x,
+        sector.depth_mm * rng.uniform(0.72, 0.85),
+        rng.uniform(42, 54),
+        rng.uniform(20, 26),
+        side * rng.uniform(-0.3, 0.6),
+    )
 
 
 @dataclass(frozen=True)
@@ -206,12 +188,13 @@ class _Room:
     capsule: float
     diaphragm: tuple[float, float, float, float] | None
     borders: tuple[Border, ...]
-    organs: list[tuple[float, float, float, float, float]]
+    organs: list[Organ]
 
     def holds(self, lesion: Lesion, taken: list[Lesion]) -> bool:
         """Whether the lesion lies in liver, inside the sector, apart from the lesions ``taken``."""
-        x, z = lesion.outline(24).T
-        if not self.sector.contains(x, z, 3.0).all():
+        outline = lesion.outline(24)
+        x, z = outline.T
+        if not self.sector.contains(outline, 3.0).all():
             return False
         if (np.hypot(x, z + self.sector.radius_mm) - self.sector.radius_mm).min() < self.capsule + 4:
             return False

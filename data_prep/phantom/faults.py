@@ -1,7 +1,8 @@
 """Which image gets which fault: quotas that are drawn before anything is rendered.
 
-A kind with rate r gets round(r * images) images, at least one when there are 40 images or more. Files that cannot be
-read carry no other fault; small frames and the frames of a near-duplicate pair carry no scale, text or bar.
+A kind with rate r gets round(r * images) images, at least one when there are 40 images or more. Files that
+cannot be read carry no other fault; small frames and the frames of a near-duplicate pair carry no scale, text
+or bar.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One frame: a machine with its geometry and grey map, a probe position, and the picture with its boxes."""
+"""One frame: what a machine shows of a patient at one probe position, and the boxes of the lesions in it."""
 
 from __future__ import annotations
 
@@ -11,50 +11,11 @@ from data_prep.phantom import physics
 from data_prep.phantom.anatomy import Patient, Pose, sample_patient
 from data_prep.phantom.geometry import Sector, make_sector, scan_convert
 from data_prep.phantom.lesions import DIAGNOSES, Lesion
+from data_prep.phantom.machines import MACHINES, Machine, frame_size
 from data_prep.phantom.surround import add_layers, blotches, line_gain
 from data_prep.phantom.tissue import draw_tissue, tissue_warp
 
 Box = tuple[float, float, float, float, str]
-
-
-@dataclass(frozen=True)
-class Machine:
-    """A scanner as one hospital has set it up. ``size`` is relative to the nominal short side."""
-
-    name: str
-    size: tuple[float, float]
-    ext: str
-    radius_mm: float
-    half_angle_deg: float
-    fill: float
-    range_db: float
-    liver_grey: float
-    gamma: float
-    smooth: tuple[float, float]
-    psf: physics.Psf
-    floor_db: float
-    tint: tuple[float, float, float]  # blue, green, red
-    ticks: str
-    mark: str
-
-
-_PSF = physics.Psf
-MACHINES = (
-    Machine("A", (1.333, 1.0), "jpg", 52, 33, 0.97, 46, 0.47, 1.0, (0.6, 0.7), _PSF(0.30, 0.60, 60, 45), -27, (0.88, 1.0, 0.93), "edge", "arrow"),
-    Machine("B", (1.25, 1.0), "jpg", 48, 35, 0.95, 52, 0.42, 1.1, (0.8, 0.9), _PSF(0.28, 0.55, 70, 50), -32, (1.0, 1.0, 1.0), "right", "none"),
-    Machine("C", (1.333, 1.125), "png", 60, 31, 0.98, 58, 0.34, 1.15, (1.0, 1.1), _PSF(0.25, 0.55, 65, 55), -34, (1.0, 1.0, 1.0), "none", "probe"),
-    Machine("D", (1.0, 1.05), "jpg", 45, 36, 0.98, 48, 0.45, 1.0, (0.7, 0.9), _PSF(0.33, 0.65, 55, 40), -28, (1.0, 0.96, 0.90), "right", "body"),
-    Machine("E", (1.333, 1.0), "jpg", 56, 30, 0.96, 46, 0.40, 1.1, (0.5, 0.7), _PSF(0.30, 0.70, 75, 45), -30, (1.0, 1.0, 1.0), "bottom", "none"),
-    Machine("F", (1.385, 1.06), "png", 50, 34, 0.97, 54, 0.38, 1.2, (0.9, 0.8), _PSF(0.26, 0.60, 60, 60), -33, (1.0, 1.0, 1.0), "right", "probe"),
-)  # fmt: skip
-MIN_SIDE = 408  # sides of a regular frame, so that only planted small frames are 400 and less
-
-
-def frame_size(machine: Machine, size: int) -> tuple[int, int]:
-    """Width and height in pixels for a nominal short side ``size``."""
-    low = MIN_SIDE if size > 400 else 1
-    width, height = (max(round(size * s / 2) * 2, low) for s in machine.size)
-    return width, height
 
 
 @dataclass(frozen=True)
@@ -79,8 +40,10 @@ def lesions_in(patient: Patient, pose: Pose, sector: Sector) -> list[Lesion]:
             continue
         ((x, z),) = pose.apply(np.array([[lesion.x, lesion.z]]))
         moved = lesion.moved(x, z, pose.tilt, float(np.sqrt(1 - off**2) * 0.85 + 0.15))
-        inside = sector.contains(*moved.outline().T, 1.0)
-        below = np.hypot(moved.x, moved.z + sector.radius_mm) - sector.radius_mm > patient.capsule_mm + moved.b
+        inside = sector.contains(moved.outline(), 1.0)
+        below = (
+            np.hypot(moved.x, moved.z + sector.radius_mm) - sector.radius_mm > patient.capsule_mm + moved.b
+        )
         if inside.mean() >= 0.9 and below:
             out.append(moved)
     return out
@@ -94,7 +57,8 @@ def boxes_of(lesions: list[Lesion], sector: Sector, warp: np.ndarray) -> list[Bo
         cells = sector.to_cells(outline)
         px = sector.to_pixels(outline - warp[:, cells[:, 0], cells[:, 1]].T)
         lo, hi = np.maximum(px.min(0), 0), np.minimum(px.max(0), (sector.width, sector.height))
-        out.append((*(round(float(v), 1) for v in (*lo, *hi)), lesion.kind))
+        x1, y1, x2, y2 = (round(float(v), 1) for v in (*lo, *hi))
+        out.append((x1, y1, x2, y2, lesion.kind))
     return out
 
 
@@ -123,7 +87,9 @@ def draw_frame(patient: Patient, machine: Machine, view: View) -> tuple[np.ndarr
     return frame, boxes_of(lesions, sector, warp)
 
 
-def _smooth_gains(rng: np.random.Generator, patient: Patient, sector: Sector, lesions: list[Lesion]) -> np.ndarray:
+def _smooth_gains(
+    rng: np.random.Generator, patient: Patient, sector: Sector, lesions: list[Lesion]
+) -> np.ndarray:
     """TGC residual along depth plus contact and rib shadows across the lines, in dB (samples, lines)."""
     depth = physics.depths(sector)
     tgc = blotches(rng, physics.SHAPE, (120, 70), 3.0)
@@ -141,7 +107,9 @@ def sample_sector(rng: np.random.Generator, machine: Machine, size: tuple[int, i
     depth = rng.uniform(105, 150)
     half = np.deg2rad(machine.half_angle_deg + rng.uniform(-1.5, 1.5))
     fill = machine.fill * rng.uniform(0.9, 1.0)
-    return make_sector(size, machine.radius_mm, half, depth, fill, (rng.uniform(-0.6, 0.6), rng.uniform(-0.8, 0.4)))
+    return make_sector(
+        size, machine.radius_mm, half, depth, fill, (rng.uniform(-0.6, 0.6), rng.uniform(-0.8, 0.4))
+    )
 
 
 def sample_view(rng: np.random.Generator, patient: Patient, sector: Sector, first: bool) -> View:
@@ -150,7 +118,11 @@ def sample_view(rng: np.random.Generator, patient: Patient, sector: Sector, firs
     pose = Pose()
     for _ in range(8):
         spread = 0.3 if first else 1.0
-        shift, tilt, elevation = rng.normal(0, 9) * spread, rng.normal(0, 0.1) * spread, rng.normal(0, 5) * spread
+        shift, tilt, elevation = (
+            rng.normal(0, 9) * spread,
+            rng.normal(0, 0.1) * spread,
+            rng.normal(0, 5) * spread,
+        )
         pose = Pose(float(shift), float(tilt), float(elevation))
         if not patient.lesions or lesions_in(patient, pose, sector):
             break

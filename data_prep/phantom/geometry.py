@@ -43,7 +43,7 @@ class Sector:
 
     @property
     def z_min(self) -> float:
-        """z of the corners of the probe face (they lie above its middle, so it is negative)."""
+        """Z of the corners of the probe face (they lie above its middle, so it is negative)."""
         return self.radius_mm * (np.cos(self.half_angle) - 1)
 
     @property
@@ -56,15 +56,19 @@ class Sector:
         return np.asarray(xz) * self.px_per_mm + (self.cx, self.top)
 
     def to_cells(self, xz: np.ndarray) -> np.ndarray:
-        """Probe coordinates (N, 2) to the nearest polar cell (sample, line), (N, 2) integers inside the grid."""
-        r, theta = np.hypot(xz[:, 0], xz[:, 1] + self.radius_mm), np.arctan2(xz[:, 0], xz[:, 1] + self.radius_mm)
+        """Probe coordinates (N, 2) to the nearest polar cell (sample, line) inside the grid."""
+        r, theta = (
+            np.hypot(xz[:, 0], xz[:, 1] + self.radius_mm),
+            np.arctan2(xz[:, 0], xz[:, 1] + self.radius_mm),
+        )
         sample = (r - self.radius_mm) / self.sample_mm
         line = theta / self.line_step + MARGIN + (NUM_LINES - 1) / 2
         high = (NUM_SAMPLES - 1, NUM_LINES + 2 * MARGIN - 1)
         return np.clip(np.round(np.stack([sample, line], 1)), 0, high).astype(int)
 
-    def contains(self, x: np.ndarray, z: np.ndarray, margin_mm: float = 0.0) -> np.ndarray:
-        """True where a point in mm lies inside the sector, ``margin_mm`` away from its border."""
+    def contains(self, xz: np.ndarray, margin_mm: float = 0.0) -> np.ndarray:
+        """True (N,) where a point (N, 2) in mm lies inside the sector, ``margin_mm`` away from its border."""
+        x, z = xz[:, 0], xz[:, 1]
         r = np.hypot(x, z + self.radius_mm)
         side = np.abs(np.arctan2(x, z + self.radius_mm)) * r <= self.half_angle * r - margin_mm
         near, far = self.radius_mm + margin_mm, self.radius_mm + self.depth_mm - margin_mm
@@ -72,7 +76,12 @@ class Sector:
 
 
 def make_sector(
-    size: tuple[int, int], radius_mm: float, half_angle: float, depth_mm: float, fill: float, off: tuple[float, float]
+    size: tuple[int, int],
+    radius_mm: float,
+    half_angle: float,
+    depth_mm: float,
+    fill: float,
+    off: tuple[float, float],
 ) -> Sector:
     """Fit a sector into a frame of ``size`` (width, height); ``off`` in [-1, 1] uses the free room."""
     width, height = size
@@ -105,7 +114,7 @@ class Raster:
         return (np.asarray(xz) - (self.x0, self.z0)) / RASTER_MM
 
     def axes(self) -> tuple[np.ndarray, np.ndarray]:
-        """x of the columns as (1, W) and z of the rows as (H, 1), in mm."""
+        """X of the columns as (1, W) and z of the rows as (H, 1), in mm."""
         rows, cols = self.shape
         x = self.x0 + RASTER_MM * np.arange(cols, dtype=np.float32)
         z = self.z0 + RASTER_MM * np.arange(rows, dtype=np.float32)
@@ -137,10 +146,12 @@ def polar_maps(sector: Sector, raster: Raster) -> tuple[np.ndarray, np.ndarray]:
 def _scan_maps(sector: Sector) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     scale = np.float32(1 / sector.px_per_mm)
     x = (np.arange(sector.width, dtype=np.float32) - np.float32(sector.cx)) * scale
-    z = (np.arange(sector.height, dtype=np.float32) - np.float32(sector.top)) * scale + np.float32(sector.radius_mm)
+    z = (np.arange(sector.height, dtype=np.float32) - np.float32(sector.top)) * scale + np.float32(
+        sector.radius_mm
+    )
     xx, zz = np.broadcast_to(x, (z.size, x.size)), np.broadcast_to(z[:, None], (z.size, x.size))
     r, theta = cv2.cartToPolar(np.ascontiguousarray(zz), np.ascontiguousarray(xx))  # angle in [0, 2 pi)
-    theta[theta > np.pi] -= np.float32(2 * np.pi)
+    theta = np.where(theta > np.pi, theta - np.float32(2 * np.pi), theta)
     inside = (np.abs(theta) <= sector.half_angle) & (r >= sector.radius_mm)
     inside &= r <= sector.radius_mm + sector.depth_mm
     theta /= np.float32(sector.line_step)
@@ -155,5 +166,4 @@ def scan_convert(polar: np.ndarray, sector: Sector) -> tuple[np.ndarray, np.ndar
     """Polar uint8 image (NUM_SAMPLES, lines) to the frame (H, W) and the sector mask (H, W) of 0 and 1."""
     coarse, fine, inside = _scan_maps(sector)
     frame = cv2.remap(polar, coarse, fine, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    frame *= inside
-    return frame, inside
+    return cv2.multiply(frame, inside), inside

@@ -1,12 +1,13 @@
 """Focal liver lesions of four classes: their demography, their shape and how they look in B-mode.
 
-cyst: anechoic, sharp, bright front and back wall, enhancement behind. HCC: dark halo, interior hypoechoic or a mosaic
-of nodules, large. hemangioma: hyperechoic, homogeneous, sharp. metastasis: several, target-like.
+cyst: anechoic, sharp, bright front and back wall, enhancement behind. HCC: dark halo, interior hypoechoic or
+a mosaic of nodules, large. hemangioma: hyperechoic, homogeneous, sharp. metastasis: several, target-like.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -78,7 +79,7 @@ def sample_lesion(rng: np.random.Generator, kind: str, scale: float = 1.0) -> Le
     rough = {"cyst": 0.02, "HCC": 0.06, "hemangioma": 0.05, "metastasis": 0.05}[kind]
     waves = tuple((k, rough * rng.uniform(0.3, 1.2) * 2 / k, rng.uniform(0, 2 * np.pi)) for k in (2, 3, 5, 7))
     contrast = rng.uniform(0.7, 1.15)
-    look = {"level": float(rng.uniform(-42, -24)), "halo": 0.0, "halo_level": 0.0}
+    look: dict[str, Any] = {"level": float(rng.uniform(-42, -24)), "halo": 0.0, "halo_level": 0.0}
     if kind == "HCC":
         look = {"level": -7.5 * contrast, "halo": rng.uniform(1.8, 3.2), "halo_level": -12 * contrast}
         if rng.random() < 0.6:
@@ -86,7 +87,11 @@ def sample_lesion(rng: np.random.Generator, kind: str, scale: float = 1.0) -> Le
     elif kind == "hemangioma":
         look["level"] = 10.0 * contrast
     elif kind == "metastasis":
-        look = {"level": rng.uniform(-1, 5), "halo": radius * rng.uniform(0.3, 0.42), "halo_level": -12.5 * contrast}
+        look = {
+            "level": rng.uniform(-1, 5),
+            "halo": radius * rng.uniform(0.3, 0.42),
+            "halo_level": -12.5 * contrast,
+        }
         look["core"] = rng.uniform(0.16, 0.26) if rng.random() < 0.3 else 0.0
     angle = rng.uniform(-0.7, 0.7)
     return Lesion(kind, 0.0, 0.0, radius * ratio**0.5, radius / ratio**0.5, angle, waves, **look)
@@ -113,7 +118,9 @@ def _interior(lesion: Lesion, rho: np.ndarray, phi: np.ndarray, u: np.ndarray, v
         level = np.where(rho < lesion.core, -14.0, level)
     if lesion.halo:
         radius = (lesion.a * lesion.b) ** 0.5
-        width = lesion.halo * (1 + 0.3 * np.cos(phi + lesion.waves[0][2]) + 0.2 * np.cos(3 * phi + lesion.waves[1][2]))
+        width = lesion.halo * (
+            1 + 0.3 * np.cos(phi + lesion.waves[0][2]) + 0.2 * np.cos(3 * phi + lesion.waves[1][2])
+        )
         edge = np.clip((rho - 1) * radius / 1.5 + width / 1.5 + 0.5, 0, 1)
         level = level + (lesion.halo_level - level) * edge
     return level.astype(np.float32)
@@ -129,7 +136,9 @@ def draw_lesion(lesion: Lesion, raster: Raster, maps: dict[str, np.ndarray]) -> 
     if u.size == 0:
         return
     phi = np.arctan2(v, u)
-    rho = np.hypot(u, v) / (1 + sum(np.float32(amp) * np.cos(k * phi + np.float32(psi)) for k, amp, psi in lesion.waves))
+    rho = np.hypot(u, v) / (
+        1 + sum(np.float32(amp) * np.cos(k * phi + np.float32(psi)) for k, amp, psi in lesion.waves)
+    )
     radius = (lesion.a * lesion.b) ** 0.5
     edge_mm = {"cyst": 0.9, "HCC": 1.8, "hemangioma": 1.3, "metastasis": 2.2}[lesion.kind]
     inside = np.clip((1 - rho) * (radius / edge_mm) + 0.5, 0, 1).astype(np.float32)

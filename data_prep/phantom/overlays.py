@@ -12,7 +12,17 @@ from data_prep.phantom.geometry import Sector
 BLUE, YELLOW, WHITE = (255, 90, 20), (20, 235, 250), (235, 235, 235)  # BGR
 COLOURS = {"blue": BLUE, "yellow": YELLOW}
 FONT = cv2.FONT_HERSHEY_SIMPLEX
-WORDS = ("LIVER RT LOBE", "RT LOBE SAG", "LIVER LT", "S5", "S8 TRANS", "SEG VI", "SUBCOSTAL", "IC", "LIVER TUMOR")
+WORDS = (
+    "LIVER RT LOBE",
+    "RT LOBE SAG",
+    "LIVER LT",
+    "S5",
+    "S8 TRANS",
+    "SEG VI",
+    "SUBCOSTAL",
+    "IC",
+    "LIVER TUMOR",
+)
 
 
 def draw_marks(image: np.ndarray, sector: Sector, ticks: str, mark: str) -> None:
@@ -22,7 +32,9 @@ def draw_marks(image: np.ndarray, sector: Sector, ticks: str, mark: str) -> None
         if ticks == "edge":
             angle = sector.half_angle + 0.02
             r = sector.radius_mm + depth
-            x, y = sector.to_pixels(np.array([r * np.sin(angle), r * np.cos(angle) - sector.radius_mm])).astype(int)
+            x, y = sector.to_pixels(
+                np.array([r * np.sin(angle), r * np.cos(angle) - sector.radius_mm])
+            ).astype(int)
         elif ticks == "right":
             x, y = sector.width - 6, int(sector.top + depth * sector.px_per_mm)
         elif ticks == "bottom":
@@ -39,8 +51,13 @@ def _draw_mark(image: np.ndarray, sector: Sector, mark: str) -> None:
     h, w = image.shape[:2]
     unit = max(h // 60, 4)
     if mark == "arrow":
-        x, y = int(sector.to_pixels(np.array([sector.radius_mm * np.sin(sector.half_angle) + 8, 0]))[0]), 2 * unit
-        cv2.fillPoly(image, [np.array([[x, y], [x + unit, y - unit // 2], [x + unit, y + unit // 2]])], (90, 200, 90))
+        x, y = (
+            int(sector.to_pixels(np.array([sector.radius_mm * np.sin(sector.half_angle) + 8, 0]))[0]),
+            2 * unit,
+        )
+        cv2.fillPoly(
+            image, [np.array([[x, y], [x + unit, y - unit // 2], [x + unit, y + unit // 2]])], (90, 200, 90)
+        )
     elif mark == "probe":
         x, y = 3 * unit, 3 * unit
         cv2.circle(image, (x, y), unit, (170, 170, 170), 1, cv2.LINE_AA)

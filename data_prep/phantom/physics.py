@@ -1,10 +1,11 @@
 """From tissue maps in polar geometry to grey levels: speckle, envelope, attenuation, log compression.
 
-A resolution cell of liver holds many scatterers whose carrier phases are uniform, so each polar cell carries a
-circular complex Gaussian (the complex baseband of the echo) whose amplitude is the tissue's. It is convolved
-with a separable point-spread function: a Gaussian pulse along the line, and across the lines a Gaussian whose
-width in mm is smallest at the focus and grows away from it. The magnitude is the envelope (Rayleigh in
-homogeneous tissue). Burckhardt, IEEE Trans. Sonics Ultrason. 25 (1978); Wagner et al., ibid. 30 (1983).
+A resolution cell of liver holds many scatterers whose carrier phases are uniform, so each polar cell carries
+a circular complex Gaussian, the complex baseband of the echo, whose amplitude is the tissue's. It is
+convolved with a separable point-spread function: a Gaussian pulse along the line, and across the lines a
+Gaussian whose width in mm is smallest at the focus and grows away from it. The magnitude is the envelope
+(Rayleigh in homogeneous tissue). Burckhardt, IEEE Trans. Sonics Ultrason. 25 (1978); Wagner et al., ibid. 30
+(1983).
 """
 
 from __future__ import annotations

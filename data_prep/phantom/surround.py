@@ -1,6 +1,7 @@
-"""What surrounds the liver: visceral tissue and diaphragm below, skin to peritoneum above, contact and rib shadows.
+"""What surrounds the liver: visceral tissue, diaphragm, the layers from skin to peritoneum, shadows.
 
-The layers under the skin follow the probe face, and shadows follow the lines, so both are made in polar geometry.
+The layers under the skin follow the probe face, and shadows follow the lines, so both are made in polar
+geometry.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from data_prep.phantom.geometry import Raster, Sector
 from data_prep.phantom.physics import SHAPE, depths
 
 
-def blotches(rng: np.random.Generator, shape: tuple[int, int], cells: tuple[float, float], std: float) -> np.ndarray:
+def blotches(
+    rng: np.random.Generator, shape: tuple[int, int], cells: tuple[float, float], std: float
+) -> np.ndarray:
     """Smooth noise of ``std`` whose grain is ``cells`` (rows, columns) large."""
     small = (max(int(shape[0] / cells[0]), 2), max(int(shape[1] / cells[1]), 2))
-    noise = rng.standard_normal(small, dtype=np.float32) * np.float32(std)
+    noise: np.ndarray = rng.standard_normal(small, dtype=np.float32) * np.float32(std)
     if min(cells) >= 8:  # cubic to a quarter of the size, then linear: the same to the eye, and faster
         noise = cv2.resize(noise, (shape[1] // 4 + 1, shape[0] // 4 + 1), interpolation=cv2.INTER_CUBIC)
         return cv2.resize(noise, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
@@ -46,9 +49,13 @@ def draw_outside(
         _draw_diaphragm(rng, patient.diaphragm, px, pz, raster, maps)
 
 
-def _draw_visceral(rng, border: Border, dist: np.ndarray, raster: Raster, maps: dict[str, np.ndarray]) -> None:
-    shape = dist.shape
-    level = np.float32(border.level) + blotches(rng, shape, (7, 13), 5.5) + blotches(rng, shape, (2.6, 5), 2.5)
+def _draw_visceral(
+    rng, border: Border, dist: np.ndarray, raster: Raster, maps: dict[str, np.ndarray]
+) -> None:
+    shape = (dist.shape[0], dist.shape[1])
+    level = (
+        np.float32(border.level) + blotches(rng, shape, (7, 13), 5.5) + blotches(rng, shape, (2.6, 5), 2.5)
+    )
     level -= np.float32(0.07) * np.maximum(dist, 0)
     edge = np.clip(blotches(rng, shape, (12, 12), 5.0) + 3, 0, 11)
     level += edge * np.exp(-(((dist - 1) / 2.0) ** 2))
@@ -59,26 +66,37 @@ def _draw_visceral(rng, border: Border, dist: np.ndarray, raster: Raster, maps: 
     maps["spec"] *= 1 - out
 
 
-def _draw_diaphragm(rng, arc, px: np.ndarray, pz: np.ndarray, raster: Raster, maps: dict[str, np.ndarray]) -> None:
+def _draw_diaphragm(
+    rng: np.random.Generator,
+    arc: tuple[float, float, float, float],
+    px: np.ndarray,
+    pz: np.ndarray,
+    raster: Raster,
+    maps: dict[str, np.ndarray],
+) -> None:
     """A bright line with a tail, strong where the beam meets it upright, and haze behind it."""
     cx, cz, radius, lead = arc
     dx, dz = px - np.float32(cx), pz - np.float32(cz)
     dist = cv2.magnitude(dx, dz) - np.float32(radius)
-    shape = dist.shape
+    shape = (dist.shape[0], dist.shape[1])
     upright = np.clip(dz / np.float32(radius), 0, 1)
     haze = np.float32(-3) - np.float32(0.3) * dist + blotches(rng, shape, (8, 22), 2.5)
     haze += 9 * np.exp(-np.maximum(dist, 0) / 4.0) * upright
     out = _full(np.clip(dist / 1.5 + 0.5, 0, 1) * (dz > 0), raster)
     maps["echo"] += (_full(haze, raster) - maps["echo"]) * out
     maps["spec"] *= 1 - out
-    side = 1 / (1 + np.exp(-np.float32(lead) * dx / 12 - 2.0))  # seen on one side of its centre, fades on the other
+    side = 1 / (
+        1 + np.exp(-np.float32(lead) * dx / 12 - 2.0)
+    )  # seen on one side of its centre, fades on the other
     patchy = np.clip(0.75 + blotches(rng, shape, (10, 10), 0.5), 0.05, 1.5) * side * upright
     line = _full(patchy * np.exp(-((dist / np.float32(1.5)) ** 2)), raster)
     maps["echo"] += 12 * line
     maps["spec"] += 1.3 * line
 
 
-def add_layers(rng: np.random.Generator, patient: Patient, sector: Sector, polar: dict[str, np.ndarray]) -> None:
+def add_layers(
+    rng: np.random.Generator, patient: Patient, sector: Sector, polar: dict[str, np.ndarray]
+) -> None:
     """Skin, fat, fascia, muscle and peritoneum above the liver, in polar geometry, in place."""
     top = patient.capsule_mm
     rows = min(int((top + 6) / sector.sample_mm) + 1, SHAPE[0])
@@ -88,7 +106,9 @@ def add_layers(rng: np.random.Generator, patient: Patient, sector: Sector, polar
     bend = depth + wave * np.minimum(depth / 8, 1)
     edges, level = np.cumsum([t for t, _ in patient.layers]), [lv for _, lv in patient.layers]
     fine = max(0.8 / sector.sample_mm, 1.5)
-    stripes = blotches(rng, (rows, SHAPE[1]), (fine, 50), 4.0) + blotches(rng, (rows, SHAPE[1]), (fine, 12), 3.0)
+    stripes = blotches(rng, (rows, SHAPE[1]), (fine, 50), 4.0) + blotches(
+        rng, (rows, SHAPE[1]), (fine, 12), 3.0
+    )
     index = np.clip(np.searchsorted(edges, bend.ravel(), side="right"), 0, len(level) - 1)
     near = np.asarray(level, np.float32)[index].reshape(bend.shape) + stripes
     mask = np.clip((top - bend) / 0.5 + 0.5, 0, 1).astype(np.float32)
@@ -106,9 +126,13 @@ def line_gain(rng: np.random.Generator, keep: list[tuple[float, float]], half_an
         if rng.random() < 0.45 and room > 0.08:
             start = half_angle - rng.uniform(0.2, 0.95) * min(room, 0.3)
             soft = rng.uniform(0.02, 0.07)
-            gain -= np.float32(rng.uniform(12, 34)) / (1 + np.exp(-(side * theta - start - soft) / np.float32(soft / 3)))
+            gain -= np.float32(rng.uniform(12, 34)) / (
+                1 + np.exp(-(side * theta - start - soft) / np.float32(soft / 3))
+            )
     for _ in range(int(rng.integers(0, 3))):
         centre, width = rng.uniform(-0.9, 0.9) * half_angle, rng.uniform(0.02, 0.05)
         if all(centre + 2 * width < a or centre - 2 * width > b for a, b in keep):
-            gain -= np.float32(rng.uniform(3, 9)) * np.exp(-(((theta - centre) / width) ** 2)).astype(np.float32)
+            gain -= np.float32(rng.uniform(3, 9)) * np.exp(-(((theta - centre) / width) ** 2)).astype(
+                np.float32
+            )
     return gain

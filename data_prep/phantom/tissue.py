@@ -1,7 +1,7 @@
 """Draws the tissue maps of one frame: echogenicity, excess attenuation and coherent reflectors.
 
-Liver, vessels, lesions and organs are drawn on a Cartesian raster of half millimetres and then sampled along the lines
-through a smooth displacement.
+Liver, vessels, lesions and organs are drawn on a Cartesian raster and then sampled along the lines through a
+smooth displacement.
 """
 
 from __future__ import annotations
@@ -9,22 +9,30 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from data_prep.phantom.anatomy import Patient, Pose, Vessel
+from data_prep.phantom.anatomy import Organ, Patient, Pose
 from data_prep.phantom.geometry import RASTER_MM, Raster, Sector, polar_maps
 from data_prep.phantom.lesions import Lesion, draw_lesion
 from data_prep.phantom.physics import SHAPE
 from data_prep.phantom.surround import blotches, draw_outside
+from data_prep.phantom.vessels import Vessel
 
 SUBPIXEL = 4  # bits of cv2's fixed-point coordinates
 
 
 def tissue_warp(rng: np.random.Generator) -> np.ndarray:
     """Displacement (2, *SHAPE) in mm that makes every drawn outline organic."""
-    return np.stack([blotches(rng, SHAPE, (45, 26), 1.1) + blotches(rng, SHAPE, (15, 9), 0.3) for _ in range(2)])
+    return np.stack(
+        [blotches(rng, SHAPE, (45, 26), 1.1) + blotches(rng, SHAPE, (15, 9), 0.3) for _ in range(2)]
+    )
 
 
 def draw_tissue(
-    rng: np.random.Generator, patient: Patient, pose: Pose, sector: Sector, lesions: list[Lesion], warp: np.ndarray
+    rng: np.random.Generator,
+    patient: Patient,
+    pose: Pose,
+    sector: Sector,
+    lesions: list[Lesion],
+    warp: np.ndarray,
 ) -> dict[str, np.ndarray]:
     """Maps ``echo`` (dB), ``att`` (dB/mm) and ``spec`` (amplitude) along the lines, SHAPE each."""
     raster = Raster.covering(sector)
@@ -43,7 +51,9 @@ def draw_tissue(
     draw_outside(rng, patient, pose, raster, maps)
     cols, rows = polar_maps(sector, raster)
     cols, rows = cols + warp[0] / RASTER_MM, rows + warp[1] / RASTER_MM
-    stack = cv2.remap(cv2.merge(list(maps.values())), cols, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    stack = cv2.remap(
+        cv2.merge(list(maps.values())), cols, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
     return dict(zip(maps, cv2.split(stack), strict=True))
 
 
@@ -67,7 +77,7 @@ def _draw_flecks(rng: np.random.Generator, raster: Raster, maps: dict[str, np.nd
 
 def _draw_vessels(patient: Patient, pose: Pose, raster: Raster, maps: dict[str, np.ndarray]) -> None:
     """Anechoic tubes with soft edges; the portal ones get their walls first."""
-    lumen = np.zeros(raster.shape, np.float32)
+    lumen: np.ndarray = np.zeros(raster.shape, np.float32)
     for vessel in patient.vessels:
         points = pose.apply(vessel.points + np.multiply(vessel.drift, pose.elevation))
         step = np.gradient(points, axis=0)
@@ -86,18 +96,22 @@ def _draw_vessels(patient: Patient, pose: Pose, raster: Raster, maps: dict[str, 
     maps["spec"] *= 1 - lumen
 
 
-def _draw_walls(vessel: Vessel, left, right, raster: Raster, maps: dict[str, np.ndarray]) -> None:
+def _draw_walls(
+    vessel: Vessel, left: np.ndarray, right: np.ndarray, raster: Raster, maps: dict[str, np.ndarray]
+) -> None:
     """Walls shine where the beam meets them upright, that is where the tube runs across the lines."""
     thick = 3 if vessel.radius[0] > 1.7 else 2
     for side in (left, right):
         ends = _fixed(raster.to_cells(side)).tolist()
         slope = np.abs(np.diff(side[:, 0])) / np.maximum(np.hypot(*np.diff(side, axis=0).T), 1e-6)
         for p, q, across in zip(ends[:-1], ends[1:], slope.tolist(), strict=True):
-            cv2.line(maps["echo"], p, q, vessel.wall_db * (0.25 + 0.75 * across**2), thick, cv2.LINE_8, SUBPIXEL)
+            cv2.line(
+                maps["echo"], p, q, vessel.wall_db * (0.25 + 0.75 * across**2), thick, cv2.LINE_8, SUBPIXEL
+            )
             cv2.line(maps["spec"], p, q, 0.5 * across**3, 1, cv2.LINE_8, SUBPIXEL)
 
 
-def _ellipse_rho(organ, pose: Pose, raster: Raster) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _ellipse_rho(organ: Organ, pose: Pose, raster: Raster) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Normalised radius over the raster, and the unit coordinates, of (x, z, a, b, angle)."""
     ((cx, cz),) = pose.apply(np.array([organ[:2]]))
     angle = organ[4] + pose.tilt
@@ -108,7 +122,7 @@ def _ellipse_rho(organ, pose: Pose, raster: Raster) -> tuple[np.ndarray, np.ndar
     return np.sqrt(u * u + v * v), u, v
 
 
-def _draw_gallbladder(organ, pose: Pose, raster: Raster, maps: dict[str, np.ndarray]) -> None:
+def _draw_gallbladder(organ: Organ, pose: Pose, raster: Raster, maps: dict[str, np.ndarray]) -> None:
     _, u, v = _ellipse_rho(organ, pose, raster)
     v = v / (0.78 + 0.25 * np.clip(u, -1, 1))  # pear
     rho = np.sqrt(u * u + v * v)
@@ -119,7 +133,9 @@ def _draw_gallbladder(organ, pose: Pose, raster: Raster, maps: dict[str, np.ndar
     maps["spec"] *= 1 - inside
 
 
-def _draw_kidney(rng, organ, pose: Pose, raster: Raster, maps: dict[str, np.ndarray]) -> None:
+def _draw_kidney(
+    rng: np.random.Generator, organ: Organ, pose: Pose, raster: Raster, maps: dict[str, np.ndarray]
+) -> None:
     """Cortex darker than liver, bright central sinus, thin capsule that shines here and there."""
     rho, u, v = _ellipse_rho(organ, pose, raster)
     sinus = np.clip((0.5 + 0.1 * np.sin(9 * u + 5 * v) - rho) * 8 + 0.5, 0, 1)
