@@ -1,4 +1,4 @@
-"""Command line: ``python -m data_prep EXPORT OUT``. Prints the summary; exit code 2 and one line when it cannot."""
+"""Command line: ``python -m data_prep EXPORT OUT`` prints the summary, or one line with exit code 2."""
 
 from __future__ import annotations
 
@@ -25,9 +25,22 @@ def build_parser() -> argparse.ArgumentParser:
     add("export", type=Path, help="folder with images/ and table.csv or masks/; it is only read")
     add("out", type=Path, help="folder to write; empty or not there")
     add("--reader", choices=["auto", *READERS], default="auto", help="layout of the export")
-    add("--classes", help="lesion classes in their fixed order, a,b,c (default: the liver's, or those of the masks)")
-    add("--min-size", type=int, default=400, help="drop images that are this wide or less and this high or less")
-    add("--dedup-distance", type=int, default=DISTANCE, help="candidate pairs differ in at most so many of 64 bits")
+    add(
+        "--classes",
+        help="lesion classes in their fixed order, a,b,c (default: the liver's, or those of the masks)",
+    )
+    add(
+        "--min-size",
+        type=int,
+        default=400,
+        help="drop images that are this wide or less and this high or less",
+    )
+    add(
+        "--dedup-distance",
+        type=int,
+        default=DISTANCE,
+        help="candidate pairs differ in at most so many of 64 bits",
+    )
     add("--split", default="0.8,0.1,0.1", help="shares of train, val and test")
     add("--leaky-random", action="store_true", help="split by image, for comparison only: patients leak")
     add("--seed", type=int, default=0, help="seed of the split")
@@ -45,7 +58,12 @@ def options_from(args: argparse.Namespace) -> Options:
     Raises:
         OptionError: a value that makes no sense.
     """
-    for name, low, high in (("min_size", 0, None), ("dedup_distance", 0, 64), ("jobs", 1, None), ("max_side", 0, None)):
+    for name, low, high in (
+        ("min_size", 0, None),
+        ("dedup_distance", 0, 64),
+        ("jobs", 1, None),
+        ("max_side", 0, None),
+    ):
         value = getattr(args, name)
         if value < low or (high is not None and value > high):
             limits = f"between {low} and {high}" if high is not None else f"at least {low}"
@@ -55,8 +73,12 @@ def options_from(args: argparse.Namespace) -> Options:
     except ValueError:
         raise OptionError(f"--split {args.split}: expected three numbers, as in 0.8,0.1,0.1") from None
     classes = tuple(name.strip() for name in args.classes.split(",")) if args.classes is not None else None
-    if classes is not None and (not all(classes) or len({name.casefold() for name in classes}) < len(classes)):
-        raise OptionError(f"--classes {args.classes}: expected different names with commas between, as in cyst,HCC")
+    if classes is not None and (
+        not all(classes) or len({name.casefold() for name in classes}) < len(classes)
+    ):
+        raise OptionError(
+            f"--classes {args.classes}: expected different names with commas between, as in cyst,HCC"
+        )
     values = {name: value for name, value in vars(args).items() if name not in ("export", "out")}
     return Options(**{**values, "split": split, "classes": classes})
 

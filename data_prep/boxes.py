@@ -1,4 +1,7 @@
-"""Box stage: every box ends inside its image or is rejected with a reason; images whose lesion has no box are dropped."""
+"""Box stage: every box ends inside its image or is rejected with a reason.
+
+Images whose diagnosis names a lesion while no usable box is left are dropped.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,9 @@ SAME_IOU = 0.98
 def check_boxes(record: Record, classes: tuple[str, ...]) -> None:
     """Clip, reject and note the boxes of one decoded record, in place."""
     if record.mask_size and record.mask_size != (record.width, record.height):
-        record.drop("boxes", "mask_size", f"mask is {record.mask_size}, image is {(record.width, record.height)}")
+        record.drop(
+            "boxes", "mask_size", f"mask is {record.mask_size}, image is {(record.width, record.height)}"
+        )
         return
     names = {name.casefold(): name for name in classes}
     kept: list[Lesion] = []
@@ -43,7 +48,9 @@ def check_labels(record: Record) -> None:
         why = "all its boxes were rejected" if record.boxes_in else "the table gives no box"
         record.drop("labels", "lesion_without_box", f"diagnosis {record.diagnosis}, {why}")
     elif found and record.diagnosis not in found | {UNKNOWN}:
-        record.note("labels", "diagnosis_differs", f"diagnosis {record.diagnosis}, boxes {','.join(sorted(found))}")
+        record.note(
+            "labels", "diagnosis_differs", f"diagnosis {record.diagnosis}, boxes {','.join(sorted(found))}"
+        )
 
 
 def clip_box(box: Box, width: int, height: int) -> tuple[Box | None, str]:

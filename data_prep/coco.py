@@ -1,4 +1,4 @@
-"""COCO json: valid for pycocotools, fixed category order, patient, age, sex and diagnosis as fields of the image."""
+"""COCO json that pycocotools loads: categories in a fixed order, patient, age, sex, diagnosis per image."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def coco_dict(records: Sequence[Record], classes: Sequence[str], ids: dict[str, 
             x, y, width, height = xywh(lesion.box)
             annotations.append(
                 {
-                    "id": ids[record.file] * 1000 + place,
+                    "id": ids[record.file] * 10_000 + place,
                     "image_id": ids[record.file],
                     "category_id": category[lesion.label],
                     "bbox": [x, y, width, height],
@@ -29,7 +29,13 @@ def coco_dict(records: Sequence[Record], classes: Sequence[str], ids: dict[str, 
                 }
             )
     categories = [{"id": number, "name": name} for name, number in category.items()]
-    return {"info": info, "licenses": [], "images": images, "annotations": annotations, "categories": categories}
+    return {
+        "info": info,
+        "licenses": [],
+        "images": images,
+        "annotations": annotations,
+        "categories": categories,
+    }
 
 
 def _image(record: Record, number: int) -> dict:

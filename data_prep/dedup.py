@@ -1,9 +1,10 @@
 """Near-duplicates: candidates by hash, verified on pixels, grouped, and one frame of each kept.
 
-A candidate is a pair within ``distance`` bits of pHash, or of equal pixels. It is a near-duplicate when the scan areas,
-shrunk to 64 x 64, correlate at least `MIN_CORRELATION` at some shift of up to six of those pixels. Of two duplicates the
-better one stays: larger image, then more lesions, then fewer overlay pixels, then the earlier file name. A frame is
-dropped only against a kept frame that it duplicates itself, never through a chain.
+A candidate is a pair within ``distance`` bits of pHash, or of equal pixels. It is a near-duplicate when the
+scan areas, shrunk to 64 x 64, correlate at least `MIN_CORRELATION` at some shift of up to six of those
+pixels. Of two duplicates the better one stays: larger image, then more lesions, then fewer overlay pixels,
+then the earlier file name. A frame is dropped only against a kept frame that it duplicates itself, never
+through a chain.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from .probe import Probe, thumb_of
 from .records import Box, Record
 
 DISTANCE = 12
-MIN_CORRELATION = 0.9
+MIN_CORRELATION = 0.88
 SHIFT = 6
 SAME_LESION_IOU = 0.25
 
@@ -54,7 +55,7 @@ def find_pairs(
 
 
 def correlation(a: np.ndarray, b: np.ndarray, shift: int = SHIFT) -> float:
-    """Largest normalised correlation of two thumbnails over shifts of up to ``shift`` pixels; gain does not matter."""
+    """Largest normalised correlation of two thumbnails over shifts of up to ``shift`` pixels, gain aside."""
     centre = b[shift:-shift, shift:-shift]
     if not centre.any() or centre.std() < 1e-3:
         return 0.0
@@ -86,7 +87,7 @@ def group_numbers(count: int, links: Sequence[tuple[int, int]]) -> list[int]:
 
 
 def drop_duplicates(records: Sequence[Record], probes: Sequence[Probe], pairs: Sequence[Pair]) -> None:
-    """Drop label conflicts and all but the best of every set of near-duplicates; set `Record.group`. In place."""
+    """Drop label conflicts and all but the best of near-duplicates, and set `Record.group`, in place."""
     groups = group_numbers(len(records), [(pair.first, pair.second) for pair in pairs])
     for record, number in zip(records, groups, strict=True):
         record.group = number
@@ -113,7 +114,7 @@ def _preference(record: Record, probe: Probe) -> tuple:
 
 
 def _drop_conflicts(records: Sequence[Record], pairs: Sequence[Pair]) -> None:
-    """Near-duplicates with different diagnoses: one of the two is wrong and nobody knows which, so both go."""
+    """Near-duplicates with different diagnoses: one is wrong and nobody knows which, so both go."""
     for pair in pairs:
         a, b = records[pair.first], records[pair.second]
         if a.diagnosis != b.diagnosis:

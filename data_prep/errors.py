@@ -21,7 +21,7 @@ class UnreadableImage(DataPrepError):
     """One file cannot be decoded. The pipeline turns it into a row of the report, never into a crash.
 
     Args:
-        reason: short code used in ``report.csv`` (``missing``, ``zero_bytes``, ``not_an_image``, ``truncated``).
+        reason: code used in ``report.csv`` (``missing``, ``zero_bytes``, ``not_an_image``, ``truncated``).
         detail: what the decoder said.
     """
 

@@ -1,7 +1,7 @@
 """Perceptual hash and exact search of all pairs within a Hamming distance.
 
-The hash is imagehash's ``phash`` (https://github.com/JohannesBuchner/imagehash; Zauner 2010, "Implementation and
-benchmarking of perceptual image hash functions") to the bit, on the scan area only; `phash` needs no imagehash.
+The hash is imagehash's ``phash`` to the bit (Zauner 2010, "Implementation and benchmarking of perceptual
+image hash functions"), taken of the scan area only and computed without imagehash.
 """
 
 from __future__ import annotations

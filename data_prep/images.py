@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import struct
 import zlib
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ BLACK = 4  # grey value up to which a pixel (averaged over a small block) counts
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded file: pixels (H, W) or (H, W, 3) RGB uint8; `as_is` when its bytes may be copied unchanged."""
+    """A decoded file: pixels (H, W) or (H, W, 3) RGB uint8; `as_is` when its bytes may be copied."""
 
     pixels: np.ndarray
     data: bytes
@@ -50,7 +49,15 @@ def decode(path: Path) -> Picture:
             return _picture(image, data)
     except UnidentifiedImageError as error:
         raise UnreadableImage("not_an_image", "no PNG, JPEG, BMP or TIFF header") from error
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError) as error:
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        struct.error,
+        zlib.error,
+        Image.DecompressionBombError,
+    ) as error:
         raise UnreadableImage("truncated", " ".join(str(error).split())) from error
 
 
@@ -94,11 +101,13 @@ class ScanArea:
 def find_scan_area(grey: np.ndarray, side: int = 160) -> ScanArea:
     """Convex hull of the largest region that is not black, found on a copy of at most ``side`` pixels.
 
-    Letters and scales that stand apart from the sector are not in it. A frame that is black all over gives itself.
+    Letters and scales that stand apart from the sector are not in it. A black frame gives itself.
     """
     height, width = grey.shape
     scale = min(1.0, side / max(height, width))
-    small = cv2.resize(grey, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(
+        grey, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA
+    )
     lit = cv2.morphologyEx((small > BLACK).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     lit = cv2.morphologyEx(lit, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
     count, labels, stats, _ = cv2.connectedComponentsWithStats(lit, connectivity=4)
@@ -106,8 +115,10 @@ def find_scan_area(grey: np.ndarray, side: int = 160) -> ScanArea:
         corners = [(0, 0), (width - 1, 0), (width - 1, height - 1), (0, height - 1)]
         return ScanArea(np.array(corners, np.int32), (0, 0, width, height))
     largest = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
-    ys, xs = np.nonzero(labels == largest)
-    cells = np.concatenate([np.stack([xs + dx, ys + dy], 1) for dx in (0, 1) for dy in (0, 1)])  # corners of the cells
+    region = labels == largest
+    ys = np.flatnonzero(region.any(axis=1))
+    left, right = region[ys].argmax(axis=1), region.shape[1] - region[ys, ::-1].argmax(axis=1)
+    cells = np.concatenate([np.stack([x, ys + dy], 1) for x in (left, right) for dy in (0, 1)])  # (4 rows, 2)
     corners = cells * (width / small.shape[1], height / small.shape[0])
     corners = np.minimum(np.round(corners), (width - 1, height - 1)).astype(np.int32)
     hull = cv2.convexHull(corners).reshape(-1, 2)
@@ -132,11 +143,13 @@ def write_whole(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")
     temporary.write_bytes(data)
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
     """Lossless PNG bytes of grey (H, W) or RGB (H, W, 3) pixels."""
-    ok, data = cv2.imencode(".png", pixels if pixels.ndim == 2 else pixels[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 3])
+    ok, data = cv2.imencode(
+        ".png", pixels if pixels.ndim == 2 else pixels[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1]
+    )
     assert ok
     return data.tobytes()

@@ -1,9 +1,10 @@
 """Reader for a folder with images and lesion masks.
 
-* BUSI: ``images/<class>/<name>.jpg`` and ``masks/<class>/<name>_mask[_k].png``; every mask file is one lesion, its box
-  the bounding box of the non-zero pixels; a class whose masks are all empty holds the images without lesions.
-* Colour-coded: ``images/<name>`` and ``masks/<name>.png``; each connected blob of a colour is one lesion of its class
-  (green = benign, red = malignant).
+* BUSI: ``images/<class>/<name>.jpg`` and ``masks/<class>/<name>_mask[_k].png``; every mask file is one
+  lesion, its box the bounding box of the non-zero pixels; empty masks (class ``normal``) are images without
+  lesions.
+* Colour-coded: ``images/<name>`` and ``masks/<name>.png``; each connected blob of a colour is one lesion of
+  its class (green = benign, red = malignant).
 
 Neither has patients, ages or sexes.
 """
@@ -11,6 +12,7 @@ Neither has patients, ages or sexes.
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -33,7 +35,7 @@ def read_masks(export: Path, classes: tuple[str, ...] | None = None) -> Export:
 
 
 def mask_box(mask: np.ndarray) -> Box | None:
-    """Bounding box xyxy (right and bottom edge exclusive) of the non-zero pixels of a mask (H, W), None if empty."""
+    """Box xyxy (right and bottom edge exclusive) of the non-zero pixels of a mask (H, W), None if empty."""
     xs, ys = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
     if not len(xs):
         return None
@@ -58,7 +60,7 @@ def _busi(export: Path, files: list[Path]) -> list[Record]:
         if not own:
             record.drop("table", "no_mask", f"no masks/{relative.with_suffix('').as_posix()}_mask*.png")
         for mask_path in own:
-            box = _read(record, mask_path, lambda pixels: mask_box(pixels.any(axis=2)))
+            box = _read(record, mask_path, lambda image: mask_box(np.asarray(image.convert("L"))))
             if box:
                 record.lesions.append(Lesion(box, diagnosis))
         record.boxes_in = len(record.lesions)
@@ -76,15 +78,19 @@ def _colour_coded(export: Path, files: list[Path]) -> list[Record]:
             record.drop("table", "no_mask", f"no masks/{path.stem}.png")
             continue
         for label, colour in COLOURS.items():
-            boxes = _read(record, mask_path, lambda pixels, colour=colour: blob_boxes((pixels == colour).all(axis=2)))
+            boxes = _read(record, mask_path, partial(_blobs, colour=colour))
             record.lesions += [Lesion(box, label) for box in boxes or []]
             record.diagnosis = label if boxes else record.diagnosis  # malignant comes last and wins
         record.boxes_in = len(record.lesions)
     return records
 
 
+def _blobs(image: Image.Image, colour: tuple[int, int, int]) -> list[Box]:
+    return blob_boxes((np.asarray(image.convert("RGB")) == colour).all(axis=2))
+
+
 def _mask_files(folder: Path) -> dict[str, list[Path]]:
-    """Mask files by the image that they belong to, ``class/name`` without suffix, in the order _mask, _mask_1, ..."""
+    """Mask files by their image (``class/name`` without suffix), in the order _mask, _mask_1, ..."""
     found: dict[str, list[Path]] = {}
     for path in sorted(folder.rglob("*")):
         match = re.fullmatch(r"(.*)_mask(_\d+)?", path.with_suffix("").relative_to(folder).as_posix())
@@ -94,11 +100,11 @@ def _mask_files(folder: Path) -> dict[str, list[Path]]:
 
 
 def _read(record: Record, path: Path, measure):
-    """Apply ``measure`` to the RGB pixels (H, W, 3) of a mask; a mask that cannot be decoded drops the image."""
+    """Apply ``measure`` to an opened mask; a mask that cannot be decoded drops the image."""
     try:
         with Image.open(path) as image:
             record.mask_size = image.size
-            return measure(np.asarray(image.convert("RGB")))
+            return measure(image)
     except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
         if record.kept:
             record.drop("table", "unreadable_mask", f"{path.name}: {error}")

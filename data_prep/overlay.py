@@ -1,8 +1,8 @@
-"""Coloured scales, calipers and letters: found by their colour, inpainted inside the scan area, black outside.
+"""Coloured scales, calipers and letters: found by colour, inpainted inside the scan area, black outside.
 
-Yellow to blue saturated pixels are overlays. Red, orange and magenta regions, and thick coloured regions inside the
-scan area, are colour flow (Doppler): they stay, and a frame with much of it is left alone and reported. White and grey
-burned-in marks are not searched for.
+Saturated pixels from yellow over green to blue are overlays. Red, orange and magenta regions, and thick
+coloured regions inside the scan area, are colour flow (Doppler): they stay, and a frame with much of it is
+left alone and reported. White and grey burned-in marks are not searched for.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import numpy as np
 from .images import ScanArea
 
 STRONG = 60  # chroma (largest minus smallest channel, tint removed) that no tissue grey reaches
-WEAK = 25  # chroma of blurred rims and of half-transparent lines
+WEAK = 18  # chroma of blurred rims and of half-transparent lines
+WEAK_TINTED = 36  # the same on tinted frames, where lines without a strong pixel are not searched
+LINK = 9  # pixels; marks that near to each other, as the dots of a line, count as one
 LINE_LENGTH = 30  # pixels; a weak component at least that long and thin is a line
 FLOW_HUE = (20, 135)  # OpenCV hue (degrees / 2) from yellow to blue; the rest of the circle is flow colour
 FLOW_SHARE = 0.01  # share of the scan area from which on a frame counts as Doppler frame
@@ -24,8 +26,14 @@ MIN_PIXELS = 12
 
 @dataclass(frozen=True)
 class Overlay:
-    """What was found in one frame. ``mask`` (H, W) uint8 is 255 where a scale is; ``flow_share`` is the share of the
-    scan area under colour flow; ``doppler`` says that the frame is to be left alone."""
+    """What was found in one frame.
+
+    Attributes:
+        mask: (H, W) uint8, 255 where a scale is.
+        pixels: how many pixels that are.
+        flow_share: share of the scan area under colour flow.
+        doppler: the frame has so much of it that it is to be left alone.
+    """
 
     mask: np.ndarray
     pixels: int
@@ -38,10 +46,11 @@ def find_overlay(pixels: np.ndarray, area: ScanArea) -> Overlay:
     nothing = Overlay(np.zeros(pixels.shape[:2], np.uint8), 0, 0.0, False)
     if pixels.ndim == 2:
         return nothing
-    plain = remove_tint(pixels)
+    gains = tint_gains(pixels)
+    plain = pixels if gains is None else remove_tint(pixels, gains)
     chroma = chroma_of(plain)
     strong = (chroma > STRONG).astype(np.uint8)
-    weak = (chroma > WEAK).astype(np.uint8)
+    weak = (chroma > (WEAK if gains is None else WEAK_TINTED)).astype(np.uint8)
     if cv2.countNonZero(weak) < MIN_PIXELS:
         return nothing
     hue = cv2.cvtColor(plain, cv2.COLOR_RGB2HSV)[..., 0]
@@ -52,13 +61,13 @@ def find_overlay(pixels: np.ndarray, area: ScanArea) -> Overlay:
     if flow_share > FLOW_SHARE:
         return Overlay(nothing.mask, 0, flow_share, True)
     near_flow = cv2.dilate(flow, np.ones((7, 7), np.uint8))
-    mask = _marks(strong & (cold > 0), weak & (cold > 0)) & ~near_flow
+    mask = _marks(strong & (cold > 0), weak & (cold > 0), lines=gains is None) & ~near_flow
     count = cv2.countNonZero(mask)
     return Overlay(mask, count, flow_share, False) if count >= MIN_PIXELS else nothing
 
 
 def remove_overlay(pixels: np.ndarray, overlay: Overlay, area: ScanArea, radius: int = 3) -> np.ndarray:
-    """The image without the overlay: Telea inpainting inside the scan area, black outside. Grey if no colour is left."""
+    """The image without the overlay: Telea inpainting inside the scan, black outside; grey where it can."""
     mask = cv2.dilate(overlay.mask, np.ones((3, 3), np.uint8))
     inside = area.mask(pixels.shape[:2])
     clean = pixels.copy()
@@ -75,45 +84,58 @@ def chroma_of(pixels: np.ndarray) -> np.ndarray:
     return cv2.max(cv2.max(red, green), blue) - cv2.min(cv2.min(red, green), blue)
 
 
-def remove_tint(pixels: np.ndarray) -> np.ndarray:
-    """Undo a coloured grey map (greenish, bluish tissue): every channel is scaled so that typical tissue is grey."""
+def tint_gains(pixels: np.ndarray) -> np.ndarray | None:
+    """Gains of red, green and blue that make typical tissue grey; None when it is grey as it stands."""
     sample = pixels[::8, ::8].reshape(-1, 3).astype(np.float32)
     mean = sample.mean(axis=1)
     sample = sample[(mean > 30) & (mean < 240)]
     if len(sample) < 20:
-        return pixels
+        return None
     gains = np.median(sample.mean(axis=1, keepdims=True) / np.maximum(sample, 1), axis=0)
-    if np.abs(gains - 1).max() < 0.02:
-        return pixels
+    return gains if np.abs(gains - 1).max() >= 0.02 else None
+
+
+def remove_tint(pixels: np.ndarray, gains: np.ndarray) -> np.ndarray:
+    """Undo a coloured grey map (greenish, bluish tissue) by scaling every channel."""
     tables = np.clip(np.arange(256)[:, None] * gains, 0, 255).astype(np.uint8)  # (256, 3)
-    return cv2.LUT(pixels, np.ascontiguousarray(tables.reshape(256, 1, 3)))
+    return cv2.LUT(pixels, tables.reshape(256, 1, 3))
 
 
-def _marks(strong: np.ndarray, weak: np.ndarray) -> np.ndarray:
-    """Weak pixels (H, W) 0/1 that belong to a strong one or form a thin line, as mask 0/255."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(weak, connectivity=8)
+def _marks(strong: np.ndarray, weak: np.ndarray, lines: bool) -> np.ndarray:
+    """Weak pixels (H, W) 0/1 that belong to a mark, as mask 0/255.
+
+    Pixels at most `LINK` apart count as connected, as in a dotted line. A component is a mark when it has a
+    strong pixel, or, with ``lines``, when it is long and thin.
+    """
+    wide = cv2.dilate(weak, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (LINK, LINK)))
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(wide, connectivity=8)
+    flat, spots = labels.ravel(), np.flatnonzero(weak)
     keep = np.zeros(count, np.uint8)
-    keep[np.unique(labels[strong > 0])] = 255
-    length = np.maximum(stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT])
-    across = np.minimum(stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT])
-    keep[(length >= LINE_LENGTH) & (stats[:, cv2.CC_STAT_AREA] <= 3 * (length + across))] = 255
-    keep[0] = 0
-    return keep[labels]
+    keep[flat[np.flatnonzero(strong)]] = 255
+    extent = stats[:, cv2.CC_STAT_WIDTH] + stats[:, cv2.CC_STAT_HEIGHT] - 2 * LINK
+    pixels = np.bincount(flat[spots], minlength=count)
+    if lines:
+        keep[(extent >= LINE_LENGTH) & (pixels <= 5 * extent) & (pixels >= extent // 2)] = 255
+    mask = np.zeros_like(weak)
+    mask.ravel()[spots] = keep[flat[spots]]
+    return mask
 
 
 def _flow(strong: np.ndarray, cold: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """Coloured components that are colour flow, as mask 0/255: warm ones, and thick ones inside the scan area."""
-    count, labels = cv2.connectedComponents(cv2.morphologyEx(strong, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)))
+    """Coloured components that are colour flow, as mask 0/255: warm ones, and thick ones inside the scan."""
+    closed = cv2.morphologyEx(strong, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+    count, labels = cv2.connectedComponents(closed)
+    mask = np.zeros_like(strong)
     if count < 2:
-        return np.zeros_like(strong)
-    flat = labels.ravel()
-    area = np.bincount(flat, minlength=count)
-    warm = np.bincount(flat, (cold.ravel() == 0) & (strong.ravel() > 0), count)
-    within = np.bincount(flat, inside.ravel() > 0, count)
+        return mask
+    spots = np.flatnonzero(closed)
+    part = labels.ravel()[spots]
+    area = np.bincount(part, minlength=count)
+    warm = np.bincount(part, (cold.ravel()[spots] == 0) & (strong.ravel()[spots] > 0), count)
+    within = np.bincount(part, inside.ravel()[spots] > 0, count)
     thick = np.zeros(count)
-    depth = cv2.distanceTransform((labels > 0).astype(np.uint8), cv2.DIST_L2, 3).ravel()
-    np.maximum.at(thick, flat[depth > 3], depth[depth > 3])
+    np.maximum.at(thick, part, cv2.distanceTransform(closed, cv2.DIST_L2, 3).ravel()[spots])
     limit = max(6.0, 0.012 * float(np.hypot(*strong.shape)))
     flow = (warm > 0.4 * area) | ((thick > limit) & (within > 0.5 * area))
-    flow[0] = False
-    return np.where(flow, np.uint8(255), np.uint8(0))[labels]
+    mask.ravel()[spots] = np.where(flow[part], 255, 0)
+    return mask

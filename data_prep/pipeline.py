@@ -20,7 +20,7 @@ from .probe import Probe, probe
 from .readers import read_export
 from .records import Box, Lesion, Record
 from .split import SIDES, assign_splits, check_fractions, leaks
-from .summary import report_csv, summarize, summary_text
+from .summary import report_csv, summarize, summary_text, table_csv
 from .workers import run_all
 from .writing import WriteJob, Written, write_image
 
@@ -47,8 +47,8 @@ def prepare(export: Path, out: Path, options: Options | None = None) -> dict:
     """Clean ``export`` and write the COCO data set ``out``; returns the summary.
 
     Raises:
-        DataPrepError: the export, an option or the output folder does not fit, or too little is left. Nothing is then
-            written: the output appears as a whole at the very end.
+        DataPrepError: the export, an option or the output folder does not fit, or too little is left.
+            Nothing is then written: the output appears as a whole at the very end.
     """
     options = options or Options()
     check_fractions(options.split)
@@ -57,7 +57,7 @@ def prepare(export: Path, out: Path, options: Options | None = None) -> dict:
         records = source.records
         probes = look(records, options)
         digest = inputs_digest(records, probes)
-        clean(records, probes, source.classes, options)
+        pairs = clean(records, probes, source.classes, options)
         kept = [record for record in records if record.kept]
         if not kept:
             raise EmptyResultError(f"no image is left of {len(records)}: {_reasons(records)}")
@@ -70,6 +70,10 @@ def prepare(export: Path, out: Path, options: Options | None = None) -> dict:
         write_json(folder / "summary.json", summary, indent=2)
         write_whole(folder / "summary.txt", summary_text(summary).encode())
         write_whole(folder / "report.csv", report_csv(records).encode())
+        write_whole(
+            folder / "duplicate_pairs.csv",
+            table_csv(("a", "b", "hash_distance", "correlation"), pairs).encode(),
+        )
     return summary
 
 
@@ -86,8 +90,10 @@ def look(records: Sequence[Record], options: Options) -> dict[str, Probe]:
     return probes
 
 
-def clean(records: Sequence[Record], probes: dict[str, Probe], classes: tuple[str, ...], options: Options) -> None:
-    """Boxes, size, labels and duplicates, in place."""
+def clean(
+    records: Sequence[Record], probes: dict[str, Probe], classes: tuple[str, ...], options: Options
+) -> list[tuple]:
+    """Boxes, size, labels and duplicates, in place; returns the verified near-duplicate pairs."""
     for record in records:
         if record.kept:
             check_boxes(record, classes)
@@ -101,7 +107,9 @@ def clean(records: Sequence[Record], probes: dict[str, Probe], classes: tuple[st
     for record, found in zip(left, own, strict=True):
         if found.flat:
             record.note("duplicates", "flat_frame", "no contrast: compared by equal pixels only")
-    drop_duplicates(left, own, find_pairs(own, options.dedup_distance))
+    pairs = find_pairs(own, options.dedup_distance)
+    drop_duplicates(left, own, pairs)
+    return [(left[p.first].file, left[p.second].file, p.distance, f"{p.correlation:.4f}") for p in pairs]
 
 
 def name_patients(kept: Sequence[Record]) -> None:
@@ -123,8 +131,9 @@ def write_images(kept: Sequence[Record], probes: dict[str, Probe], folder: Path,
         record.out_file = record.file if copy else _png_name(record.file, taken)
         mask = str(folder / "overlay_masks" / _png_name(record.out_file, set())) if remove else ""
         boxes = tuple(lesion.box for lesion in record.lesions)
+        size = (record.width, record.height)
         target = str(folder / "images" / record.out_file)
-        jobs.append((WriteJob(str(record.path), target, mask, options.max_side, copy, boxes),))
+        jobs.append((WriteJob(str(record.path), target, mask, options.max_side, copy, size, boxes),))
     for record, written in zip(kept, run_all(write_image, jobs, options.jobs), strict=True):
         _note_changes(record, probes[record.file], written)
 
@@ -152,7 +161,9 @@ def _note_changes(record: Record, own: Probe, written: Written) -> None:
     if any(written.in_boxes):
         record.note("overlays", "scale_on_lesion", f"{sum(written.in_boxes)} pixels inside boxes")
     if (written.width, written.height) != (record.width, record.height):
-        record.note("overlays", "shrunk", f"{record.width} x {record.height} -> {written.width} x {written.height}")
+        record.note(
+            "overlays", "shrunk", f"{record.width} x {record.height} -> {written.width} x {written.height}"
+        )
         x, y = written.width / record.width, written.height / record.height
         record.lesions = [Lesion(_scale(lesion.box, x, y), lesion.label) for lesion in record.lesions]
         record.width, record.height = written.width, written.height
@@ -166,13 +177,23 @@ def inputs_digest(records: Sequence[Record], probes: dict[str, Probe]) -> str:
     """SHA-256 over every file's content and every row's values."""
     digest = hashlib.sha256()
     for record in records:
-        row = (record.file, record.patient_id, record.age, record.sex, record.diagnosis, record.lesions, record.reason)
+        row = (
+            record.file,
+            record.patient_id,
+            record.age,
+            record.sex,
+            record.diagnosis,
+            record.lesions,
+            record.reason,
+        )
         digest.update(repr(row).encode())
         digest.update(probes[record.file].file_digest if record.file in probes else b"")
     return digest.hexdigest()
 
 
-def _write_annotations(kept: Sequence[Record], classes, folder: Path, facts: dict, indent: int | None) -> None:
+def _write_annotations(
+    kept: Sequence[Record], classes, folder: Path, facts: dict, indent: int | None
+) -> None:
     ids = {record.file: number for number, record in enumerate(kept, start=1)}
     for side in SIDES:
         info = {"description": f"{side} side, split {facts['split_rule']}", **facts}
@@ -181,7 +202,7 @@ def _write_annotations(kept: Sequence[Record], classes, folder: Path, facts: dic
 
 
 def _facts(records: Sequence[Record], options: Options, reader: str, has_ids: bool, digest: str) -> dict:
-    """What the json files say of the run; nothing that depends on the machine, the clock or the number of workers."""
+    """What the json files say of the run; nothing of the machine, the clock or the number of workers."""
     kept = [record for record in records if record.kept]
     shares = "/".join(f"{value:g}" for value in options.split)
     rule = f"leaky random {shares}" if options.leaky_random else f"by patient and duplicate group {shares}"

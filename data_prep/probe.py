@@ -1,4 +1,4 @@
-"""The one look at a file that decides everything: decode, scan area, hash, thumbnail, overlay. Runs in a worker."""
+"""The one look at a file: decode, scan area, hash, thumbnail, overlay. Runs in a worker."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ def probe(path: str, min_size: int) -> Probe:
         width=width,
         height=height,
         file_digest=digest,
-        pixel_digest=hashlib.blake2b(grey.tobytes(), digest_size=16, person=b"%dx%d" % (width, height)).digest(),
+        pixel_digest=hashlib.blake2b(
+            grey.tobytes(), digest_size=16, person=b"%dx%d" % (width, height)
+        ).digest(),
         hash=phash(crop),
         thumb=cv2.resize(crop, (THUMB, THUMB), interpolation=cv2.INTER_AREA).tobytes(),
         flat=float(crop[::2, ::2].std()) < FLAT_STD,

@@ -1,6 +1,7 @@
 """Readers: one function per layout of a raw export, each returns an `Export`.
 
-* ``table``: EXPORT/images/* and EXPORT/table.csv with the columns ``file,patient_id,age,sex,diagnosis,boxes``.
+* ``table``: EXPORT/images/* and EXPORT/table.csv with the columns
+``file,patient_id,age,sex,diagnosis,boxes``.
 * ``masks``: EXPORT/images and EXPORT/masks (BUSI, colour-coded masks), see `masks.py`.
 
 Nothing is dropped silently: a row without a file and a file without a row both become records with a reason.
@@ -46,7 +47,9 @@ def find_reader(export: Path) -> str:
         return "table"
     if (export / "masks").is_dir():
         return "masks"
-    raise ExportError(f"{export} has neither table.csv nor masks/: name the layout with --reader {'|'.join(READERS)}")
+    raise ExportError(
+        f"{export} has neither table.csv nor masks/: name the layout with --reader {'|'.join(READERS)}"
+    )
 
 
 def read_table(export: Path, classes: tuple[str, ...] | None = None) -> Export:
@@ -75,10 +78,11 @@ def _rows(table: Path) -> list[tuple[int, dict[str, str]]]:
     try:
         with table.open(newline="", encoding="utf-8-sig") as handle:
             reader = csv.DictReader(handle, restkey="", restval=None)
-            missing = [name for name in COLUMNS if name not in (reader.fieldnames or [])]
+            found = list(reader.fieldnames or [])
+            missing = [name for name in COLUMNS if name not in found]
             if missing:
                 raise ExportError(
-                    f"{table}: no column {', '.join(missing)}; found {', '.join(reader.fieldnames or []) or 'nothing'}; "
+                    f"{table}: no column {', '.join(missing)}; found {', '.join(found) or 'nothing'}; "
                     f"expected {','.join(COLUMNS)}"
                 )
             rows = [(reader.line_num, row) for row in reader]
@@ -94,7 +98,9 @@ def _record(export: Path, row: dict[str, str], number: int) -> Record:
     file = PurePosixPath((row["file"] or "").strip().replace("\\", "/")).as_posix()
     record = Record(file, export / "images" / file)
     if "" in row or None in row.values():
-        record.drop("table", "malformed_row", f"line {number} has not {len(COLUMNS)} fields; quote the boxes column")
+        record.drop(
+            "table", "malformed_row", f"line {number} has not {len(COLUMNS)} fields; quote the boxes column"
+        )
         return record
     if file in ("", ".") or file.startswith("/") or ".." in PurePosixPath(file).parts:
         record.drop("table", "bad_file_name", f"line {number}: {row['file']!r} does not lie below images/")
@@ -118,14 +124,21 @@ def _age(record: Record, text: str) -> int | None:
         value = math.nan
     if value.is_integer() and AGE_RANGE[0] <= value <= AGE_RANGE[1]:
         return int(value)
-    record.note("table", "age_implausible" if text.strip() else "age_missing", f"{text.strip()!r} set to null")
+    record.note(
+        "table", "age_implausible" if text.strip() else "age_missing", f"{text.strip()!r} set to null"
+    )
     return None
 
 
 def _sex(record: Record, text: str) -> str | None:
-    sex = SEXES.get(text.strip().casefold())
+    text = text.strip()
+    sex = SEXES.get(text.casefold())
+    if sex and sex != text:
+        record.note("table", "sex_rewritten", f"{text!r} read as {sex}")
     if sex is None:
-        record.note("table", "sex_unknown" if text.strip() else "sex_missing", f"{text.strip()!r} set to null")
+        record.note(
+            "table", "sex_unknown" if text.strip() else "sex_missing", f"{text.strip()!r} set to null"
+        )
     return sex
 
 
@@ -149,4 +162,7 @@ def _image_files(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
-READERS: dict[str, Callable[[Path, tuple[str, ...] | None], Export]] = {"table": read_table, "masks": read_masks}
+READERS: dict[str, Callable[[Path, tuple[str, ...] | None], Export]] = {
+    "table": read_table,
+    "masks": read_masks,
+}

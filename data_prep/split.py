@@ -26,12 +26,15 @@ def check_fractions(fractions: Sequence[float]) -> tuple[float, ...]:
 
 
 def assign_splits(
-    records: Sequence[Record], fractions: Sequence[float] = (0.8, 0.1, 0.1), seed: int = 0, leaky: bool = False
+    records: Sequence[Record],
+    fractions: Sequence[float] = (0.8, 0.1, 0.1),
+    seed: int = 0,
+    leaky: bool = False,
 ) -> None:
     """Set `Record.split` of the kept records, in place; the same input and seed give the same sides.
 
-    Units (all images linked by patient or duplicate group) are taken largest first and each goes where the counts of
-    images, lesions and images per diagnosis stay nearest to the wanted fractions.
+    Units (all images linked by patient or duplicate group) are taken largest first and each goes where the
+    counts of images, of lesions and of images per diagnosis stay nearest to the wanted fractions.
 
     Raises:
         EmptyResultError: a side stays empty.
@@ -55,8 +58,8 @@ def assign_splits(
     for name, side in zip(SIDES, sides, strict=True):
         if not side:
             raise EmptyResultError(
-                f"split: no image is left for {name}: {len(records)} images make {len(units)} independent units "
-                "(patients with their duplicates); give more patients or another --split"
+                f"split: no image is left for {name}: {len(records)} images make {len(units)} independent "
+                "units (patients with their duplicates); give more patients or another --split"
             )
     if not leaky:
         check_no_leak(records)
@@ -80,7 +83,9 @@ def check_no_leak(records: Sequence[Record]) -> None:
     side: dict[tuple[str, str | int], str] = {}
     for record in records:
         for key in _keys(record):
-            assert side.setdefault(key, record.split) == record.split, f"{key} stands on two sides of the split"
+            assert side.setdefault(key, record.split) == record.split, (
+                f"{key} stands on two sides of the split"
+            )
 
 
 def leaks(records: Sequence[Record]) -> int:

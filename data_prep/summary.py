@@ -1,4 +1,4 @@
-"""What was done: ``summary.txt`` and ``summary.json`` for the whole, ``report.csv`` with a row per input image."""
+"""What was done: ``summary.txt`` and ``summary.json`` for the whole, ``report.csv`` for every input image."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ STAGES = {
     "duplicates": "drop near-duplicates",
 }
 REPORT_COLUMNS = (
-    "file", "status", "stage", "reason", "detail", "partner", "hash_distance", "correlation", "notes", "patient_id",
-    "age", "sex", "diagnosis", "width", "height", "boxes_in", "boxes_out", "overlay_pixels", "split", "out_file",
-)  # fmt: skip
+    *("file", "status", "stage", "reason", "detail", "partner", "hash_distance", "correlation", "notes"),
+    *("patient_id", "age", "sex", "diagnosis", "width", "height", "boxes_in", "boxes_out", "overlay_pixels"),
+    *("split", "out_file"),
+)
 
 
 def status_of(record: Record) -> str:
@@ -31,21 +32,33 @@ def status_of(record: Record) -> str:
 
 def report_csv(records: Sequence[Record]) -> str:
     """One row per input image, in file order."""
+    return table_csv(REPORT_COLUMNS, [_report_row(record) for record in records])
+
+
+def table_csv(columns: Sequence[str], rows: Sequence[Sequence]) -> str:
+    """Text of a csv file; None becomes an empty field."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(REPORT_COLUMNS)
-    for r in records:
-        writer.writerow([
-            r.file, status_of(r), r.stage, r.reason, r.detail, r.partner, _blank(r.distance),
-            "" if r.correlation is None else f"{r.correlation:.4f}", "; ".join(map(str, r.notes)), r.patient_id,
-            _blank(r.age), _blank(r.sex), r.diagnosis, r.width or "", r.height or "", r.boxes_in,
-            len(r.lesions) if r.kept else 0, r.overlay_pixels, r.split, r.out_file,
-        ])  # fmt: skip
+    writer.writerows([columns, *rows])
     return text.getvalue()
 
 
-def _blank(value: object) -> object:
-    return "" if value is None else value
+def _report_row(record: Record) -> list:
+    r = record
+    correlation = None if r.correlation is None else f"{r.correlation:.4f}"
+    return [
+        *(r.file, status_of(r), r.stage, r.reason, r.detail, r.partner, r.distance, correlation),
+        *(
+            "; ".join(map(str, r.notes)),
+            r.patient_id,
+            r.age,
+            r.sex,
+            r.diagnosis,
+            r.width or None,
+            r.height or None,
+        ),
+        *(r.boxes_in, len(r.lesions) if r.kept else 0, r.overlay_pixels, r.split, r.out_file),
+    ]
 
 
 def summarize(records: Sequence[Record], classes: Sequence[str], facts: dict) -> dict:
@@ -95,9 +108,13 @@ def summary_text(summary: dict) -> str:
     lines = [f"{'stage':<12}{'kept':>8}{'dropped':>9}  why"]
     for row in summary["stages"]:
         why = ", ".join(f"{reason} {count}" for reason, count in row["dropped"].items())
-        lines.append(f"{row['stage']:<12}{row['kept']:>8}{sum(row['dropped'].values()):>9}  {why or row['what']}")
+        lines.append(
+            f"{row['stage']:<12}{row['kept']:>8}{sum(row['dropped'].values()):>9}  {why or row['what']}"
+        )
     lines += ["", "found or changed on images (report.csv has the details):"]
-    lines += [f"  {note['stage']:<12}{note['times']:>6}  {note['code']}" for note in summary["notes"]] or ["  nothing"]
+    lines += [f"  {note['stage']:<12}{note['times']:>6}  {note['code']}" for note in summary["notes"]] or [
+        "  nothing"
+    ]
     lines += ["", f"split: {summary['split_rule']}", *_split_lines(summary["split"])]
     return "\n".join([*lines, "", *summary["remarks"]]).rstrip() + "\n"
 
@@ -107,7 +124,9 @@ def _split_lines(sides: dict) -> list[str]:
     lines = [f"{'images/patients/lesions':<26}" + "".join(f"{side:>18}" for side in sides)]
     for name in sides[SIDES[0]]["diagnosis"]:
         cells = [sides[side]["diagnosis"][name] for side in sides]
-        lines.append(f"{name:<26}" + "".join(f"{_cell(c['images'], c['patients'], c['lesions']):>18}" for c in cells))
+        lines.append(
+            f"{name:<26}" + "".join(f"{_cell(c['images'], c['patients'], c['lesions']):>18}" for c in cells)
+        )
     totals = [_cell(s["images"], s["patients"], sum(s["lesions"].values())) for s in sides.values()]
     return [*lines, f"{'all':<26}" + "".join(f"{cell:>18}" for cell in totals)]
 

@@ -22,6 +22,7 @@ class WriteJob:
     mask_target: str  # where the overlay mask goes, "" when nothing is to be removed
     max_side: int
     copy: bool
+    size: tuple[int, int]  # (width, height) of the source
     boxes: tuple[Box, ...]
 
 
@@ -37,11 +38,10 @@ class Written:
 
 def write_image(job: WriteJob) -> Written:
     """Write one image whole and say what was changed."""
-    picture = decode(Path(job.source))
-    pixels, count, in_boxes = picture.pixels, 0, ()
     if job.copy:
-        write_whole(Path(job.target), picture.data)
-        return Written(pixels.shape[1], pixels.shape[0])
+        write_whole(Path(job.target), Path(job.source).read_bytes())
+        return Written(*job.size)
+    pixels, count, in_boxes = decode(Path(job.source)).pixels, 0, ()
     if job.mask_target:
         area = find_scan_area(to_grey(pixels))
         overlay = find_overlay(pixels, area)
@@ -59,7 +59,9 @@ def shrink(pixels: np.ndarray, max_side: int, interpolation: int = cv2.INTER_ARE
     if not max_side or max(height, width) <= max_side:
         return pixels
     scale = max_side / max(height, width)
-    return cv2.resize(pixels, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=interpolation)
+    return cv2.resize(
+        pixels, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=interpolation
+    )
 
 
 def _count(mask: np.ndarray, box: Box) -> int:
