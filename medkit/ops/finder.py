@@ -74,6 +74,7 @@ class MmcvExtLoader(Loader):
             return _standin("MEDKIT_OPS=standin is set" if forced else "mmcv has no compiled operators")
         module, fault = _load_compiled(self.compiled)
         if module is None or fault is not None:
+            spec.origin = ORIGIN
             return _standin(f"the compiled {self.compiled.origin} is broken: {fault}")
         _choose(Backend("compiled", f"{self.compiled.origin} works"))
         return module
