@@ -1,5 +1,5 @@
 """Metrics that mmengine's evaluator runs."""
 
-from .lesion_metric import LesionMetric
+from .lesion_metric import ImageResult, LesionMetric
 
-__all__ = ["LesionMetric"]
+__all__ = ["ImageResult", "LesionMetric"]

@@ -1,0 +1,68 @@
+"""Test a detector: COCO AP, precision, recall and F1 per class, confusion matrix, sheet of predictions.
+
+python tools/test.py configs/centernet_simsiam_liver.py work_dirs/centernet_simsiam_liver
+python tools/test.py configs/centernet_liver.py best.pth --score-thr 0.35 --out results
+bash tools/dist_test.sh configs/centernet_simsiam_liver.py work_dirs/centernet_simsiam_liver 4
+
+Without --score-thr the threshold is the one in thresholds.json beside the checkpoint; where there is none it
+is chosen on the validation set first, by macro F1, and kept there.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout without installation
+
+from medkit.apis.cli import common_parser, one_line_errors, parse_args
+from medkit.apis.config import load_config
+
+
+def fraction(text: str) -> float:
+    """A number in [0, 1]."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not in [0, 1]")
+    return value
+
+
+@one_line_errors
+def main() -> None:
+    """Parse the command line and test."""
+    parser = common_parser(__doc__)
+    parser.add_argument("checkpoint", help="checkpoint file, or the run folder that holds it")
+    parser.add_argument(
+        "--out", help="folder for the results (default: test in the run folder of the checkpoint)"
+    )
+    parser.add_argument(
+        "--score-thr", type=fraction, help="fixed threshold instead of the one from validation"
+    )
+    parser.add_argument("--split", choices=("test", "val"), default="test", help="the set to score")
+    parser.add_argument(
+        "--sheet", type=int, default=16, metavar="N", help="images on the sheet; 0 draws none"
+    )
+    args = parse_args(parser)
+    cfg = load_config(
+        args.config,
+        work_dir=args.work_dir,
+        data_root=args.data_root,
+        cfg_options=args.cfg_options,
+        quick=args.quick,
+        launcher=args.launcher,
+    )
+    out = args.out or (Path(args.work_dir) / "test" if args.work_dir else None)
+    from medkit.apis.testing import test  # imports torch and mmdet: not needed for --help or a wrong config
+
+    test(
+        cfg,
+        args.checkpoint,
+        out_dir=out,
+        score_thr=args.score_thr,
+        split=args.split,
+        keep_threshold=not args.quick,  # a threshold from two images is none
+        num_tiles=args.sheet,
+    )
+
+
+if __name__ == "__main__":
+    main()
