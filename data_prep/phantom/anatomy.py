@@ -95,7 +95,7 @@ def sample_patient(rng: np.random.Generator, sector: Sector, diagnosis: str) -> 
     vessels = sample_vessels(rng, sector, capsule, lesions)
     cirrhosis = diagnosis == "HCC" and rng.random() < 0.5
     coarse = rng.uniform(1.2, 2.4) if cirrhosis else rng.uniform(0.2, 1.0)
-    residual = rng.uniform(-0.07, 0.04)
+    residual = rng.uniform(-0.12, 0.04)
     return Patient(
         diagnosis,
         age,
@@ -109,7 +109,7 @@ def sample_patient(rng: np.random.Generator, sector: Sector, diagnosis: str) -> 
         layers,
         coarse,
         residual,
-        rng.uniform(-26, -15),
+        rng.uniform(-24, -11),
     )
 
 
@@ -135,7 +135,7 @@ def _sample_diaphragm(rng: np.random.Generator, sector: Sector) -> tuple[float, 
 def _sample_borders(rng: np.random.Generator, sector: Sector, has_diaphragm: bool) -> tuple[Border, ...]:
     borders = []
     for side in (-1, 1):
-        if rng.random() > (0.35 if has_diaphragm else 0.55):
+        if rng.random() > (0.45 if has_diaphragm else 0.6):
             continue
         angle = rng.uniform(0.1, 1.0)
         angle = angle if side > 0 else np.pi - angle
@@ -150,8 +150,8 @@ def _sample_borders(rng: np.random.Generator, sector: Sector, has_diaphragm: boo
                 sector.depth_mm * rng.uniform(0.65, 0.8),
                 angle,
                 waves,
-                rng.uniform(3, 12),
-                rng.uniform(0, 0.6),
+                rng.uniform(3, 10),
+                rng.uniform(0, 0.9),
             )
         )
     return tuple(borders)

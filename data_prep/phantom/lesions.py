@@ -88,9 +88,9 @@ def sample_lesion(rng: np.random.Generator, kind: str, scale: float = 1.0) -> Le
         look["level"] = 10.0 * contrast
     elif kind == "metastasis":
         look = {
-            "level": rng.uniform(-1, 5),
-            "halo": radius * rng.uniform(0.3, 0.42),
-            "halo_level": -12.5 * contrast,
+            "level": rng.uniform(1, 6.5),
+            "halo": radius * rng.uniform(0.34, 0.5),
+            "halo_level": -11.5 * contrast,
         }
         look["core"] = rng.uniform(0.16, 0.26) if rng.random() < 0.3 else 0.0
     angle = rng.uniform(-0.7, 0.7)
@@ -118,10 +118,9 @@ def _interior(lesion: Lesion, rho: np.ndarray, phi: np.ndarray, u: np.ndarray, v
         level = np.where(rho < lesion.core, -14.0, level)
     if lesion.halo:
         radius = (lesion.a * lesion.b) ** 0.5
-        width = lesion.halo * (
-            1 + 0.3 * np.cos(phi + lesion.waves[0][2]) + 0.2 * np.cos(3 * phi + lesion.waves[1][2])
-        )
-        edge = np.clip((rho - 1) * radius / 1.5 + width / 1.5 + 0.5, 0, 1)
+        wave = 0.3 * np.cos(phi + lesion.waves[0][2]) + 0.2 * np.cos(3 * phi + lesion.waves[1][2])
+        soft = 1.5 if lesion.kind == "HCC" else 0.8 * lesion.halo
+        edge = np.clip(((rho - 1) * radius + lesion.halo * (1 + wave)) / soft + 0.5, 0, 1)
         level = level + (lesion.halo_level - level) * edge
     return level.astype(np.float32)
 
@@ -145,7 +144,9 @@ def draw_lesion(lesion: Lesion, raster: Raster, maps: dict[str, np.ndarray]) -> 
     echo = maps["echo"][rows, cols]
     grain = 0.5 * np.clip(echo, -4, 4) * (lesion.kind != "cyst")
     echo += (_interior(lesion, rho, phi, u, v) + grain - echo) * inside
-    maps["att"][rows, cols] += inside * np.float32({"cyst": -0.3, "hemangioma": -0.04}.get(lesion.kind, 0.02))
+    maps["att"][rows, cols] += inside * np.float32(
+        {"cyst": -0.36, "hemangioma": -0.04}.get(lesion.kind, 0.02)
+    )
     if lesion.kind == "cyst":
         steep = dz**2 / (dx**2 + dz**2 + 1e-3)
         maps["spec"][rows, cols] += 0.9 * steep**2 * np.exp(-(((rho - 1) * radius / 0.8) ** 2))

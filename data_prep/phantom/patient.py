@@ -111,7 +111,11 @@ def _shrunk(sector: Sector, longest: int) -> Sector:
 
 def tinted(grey: np.ndarray, machine: Machine) -> np.ndarray:
     """Grey (H, W) to BGR (H, W, 3) in the machine's tint."""
-    return cv2.merge([grey if t == 1.0 else cv2.convertScaleAbs(grey, alpha=t) for t in machine.tint])
+    level = np.arange(256) / 255
+    curves = [np.round(255 * level * (t + (1 - t) * level)).astype(np.uint8) for t in machine.tint]
+    return cv2.merge(
+        [grey if t == 1.0 else cv2.LUT(grey, c) for t, c in zip(machine.tint, curves, strict=True)]
+    )
 
 
 def _write_twin(shot: _Shot, image: np.ndarray, clean: np.ndarray) -> None:

@@ -56,10 +56,11 @@ def _draw_visceral(
     level = (
         np.float32(border.level) + blotches(rng, shape, (7, 13), 5.5) + blotches(rng, shape, (2.6, 5), 2.5)
     )
+    level += 7 * np.maximum(blotches(rng, shape, (2.2, 11), 1.0) - 0.7, 0)  # bright sheets across the beam
     level -= np.float32(0.07) * np.maximum(dist, 0)
-    edge = np.clip(blotches(rng, shape, (12, 12), 5.0) + 3, 0, 11)
-    level += edge * np.exp(-(((dist - 1) / 2.0) ** 2))
-    gas = np.float32(border.gas) * np.clip((level - 4) / 8, 0, 1) * (dist > 4)
+    edge = np.clip(blotches(rng, shape, (9, 9), 5.0) + 5, 0, 13)
+    level += edge * np.exp(-(((dist - 1.5) / 3.0) ** 2))
+    gas = np.float32(border.gas) * np.clip((level - 5) / 8, 0, 1) * (dist > 3)
     out = _full(np.clip(dist / 1.2 + 0.5, 0, 1), raster)
     maps["echo"] += (_full(level, raster) - maps["echo"]) * out
     maps["att"] += _full(gas, raster) * out
