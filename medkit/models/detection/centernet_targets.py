@@ -146,12 +146,12 @@ def centernet_targets(
 
     position = (image * feat_h + cell[:, 1]) * feat_w + cell[:, 0]  # (N,)
     values = torch.cat([size, offset, torch.ones_like(size)], dim=1)  # (N, 6)
-    values = _last_wins(values, position, batch_size * feat_h * feat_w)
+    values = _last_wins(values, position)
     maps = boxes.new_zeros(3, batch_size, 2, feat_h, feat_w)
     maps[:, image, :, cell[:, 1], cell[:, 0]] = values.view(-1, 3, 2)
     names = ("wh_target", "offset_target", "wh_offset_target_weight")
     targets = {"center_heatmap_target": heatmap, **dict(zip(names, maps, strict=True))}
-    return targets, heatmap.eq(1).sum().clamp(min=1)
+    return targets, _count_distinct(labels * (batch_size * feat_h * feat_w) + position)
 
 
 def _to_grid(
@@ -168,8 +168,12 @@ def _to_grid(
     return size, cell, (center - cell).clamp(-1, 1)
 
 
-def _last_wins(values: Tensor, position: Tensor, num_positions: int) -> Tensor:
+def _last_wins(values: Tensor, position: Tensor) -> Tensor:
     """Give each row of ``values`` (N, K) that of the last object at its position: order stops mattering."""
-    order = torch.arange(len(position), device=position.device)
-    winner = order.new_zeros(num_positions).scatter_reduce_(0, position, order, "amax")
-    return values[winner[position]]
+    ordered, order = position.sort(stable=True)
+    return values[order[torch.searchsorted(ordered, position, right=True) - 1]]
+
+
+def _count_distinct(position: Tensor) -> Tensor:
+    """Number of different values, at least 1, without waiting for the device."""
+    return (position.sort().values.diff() != 0).sum() + 1

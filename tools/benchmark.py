@@ -1,0 +1,33 @@
+"""Time medkit's pieces against what they replace, both in one run, with the ratio.
+
+python tools/benchmark.py targets      CenterNet targets of a batch
+python tools/benchmark.py pipeline     loading and augmentation of one image
+
+A further subject is a module in tools/benchmarks/ with ``rows(args)``.
+"""
+
+import argparse
+import importlib
+
+import medkit  # noqa: F401  makes mmcv.ops importable
+
+SUBJECTS = ("targets", "pipeline")
+
+
+def main() -> None:
+    """Print the table of one subject."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("subject", choices=SUBJECTS)
+    parser.add_argument("--repeats", type=int, default=20, help="timed calls per row; the median is shown")
+    parser.add_argument("--device", default="cpu", help="device of the tensors, where the subject has any")
+    args = parser.parse_args()
+    print(f"{'':44s}{'baseline':>12s}{'medkit':>12s}{'ratio':>8s}")
+    for row in importlib.import_module(f"benchmarks.{args.subject}").rows(args):
+        ratio = row.base_ms / row.ours_ms
+        print(f"{row.name:44s}{row.base_ms:9.2f} ms{row.ours_ms:9.2f} ms{ratio:7.1f}x", flush=True)
+
+
+if __name__ == "__main__":
+    main()
