@@ -122,7 +122,7 @@ class CenterNetHead(MMDetCenterNetHead):
         _check_stride(input_shape, logits.shape[-2:])
         cfg = self.test_cfg or {}
         dets, labels = self._decode_heatmap(
-            logits.float().sigmoid(),
+            logits.float().sigmoid().contiguous(),  # mmdet views it flat; it may be channels_last
             wh_pred.float(),
             offset_pred.float(),
             input_shape,
