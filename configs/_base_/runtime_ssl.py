@@ -1,4 +1,4 @@
-# SimSiam's schedule and the run folder: SGD, lr 0.05 per 256 images, cosine by epoch, constant lr of the predictor.
+# SimSiam's schedule and the run folder: SGD, lr 0.05 per 256 images, cosine by epoch, predictor lr constant.
 default_scope = 'mmpretrain'
 seed = 0
 max_epochs = 100
@@ -11,7 +11,9 @@ optim_wrapper = dict(
 )
 auto_scale_lr = dict(enable=True, base_batch_size=256)
 param_scheduler = [
-    dict(type='mmengine.CosineAnnealingLR', T_max='${max_epochs}', begin=0, end='${max_epochs}', by_epoch=True)
+    dict(
+        type='mmengine.CosineAnnealingLR', T_max='${max_epochs}', begin=0, end='${max_epochs}', by_epoch=True
+    )
 ]
 train_cfg = dict(type='mmengine.EpochBasedTrainLoop', max_epochs='${max_epochs}')
 

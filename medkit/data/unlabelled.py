@@ -1,4 +1,4 @@
-"""Images without labels, for self-supervision: the training images of a prepared set, or any folder of images.
+"""Images without labels, for self-supervision: the training images of a prepared set, or any folder.
 
 Command: ``python tools/train.py configs/simsiam_liver.py``.
 """
@@ -16,10 +16,10 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
 @DATASETS.register_module()
 class UnlabelledImages(BaseDataset):
-    """The images that a COCO file lists, its annotations unread; or all images of a folder and its sub-folders.
+    """The images that a COCO file lists, its annotations unread; or all images of a folder, however deep.
 
-    Samples are ``dict(img_path, img_id)``. Held-out images never enter pre-training: where one of the ``held_out``
-    files exists and lists an image of this data set, construction fails.
+    Samples are ``dict(img_path, img_id)``. Held-out images never enter pre-training: where one of the
+    ``held_out`` files exists and lists an image of this data set, construction fails.
 
     Args:
         ann_file: COCO file under ``data_root``; empty: every image below ``data_prefix['img']`` is taken.
@@ -51,8 +51,8 @@ class UnlabelledImages(BaseDataset):
         folder = Path(self.data_prefix["img"])
         if not folder.is_dir():
             raise DatasetError(
-                f"image folder {folder} does not exist; run `python -m data_prep EXPORT OUT` and give OUT with "
-                "--data-root (or set data_root and data_prefix in the config)"
+                f"image folder {folder} does not exist; run `python -m data_prep EXPORT OUT` and give OUT "
+                "with --data-root (or set data_root and data_prefix in the config)"
             )
         if self.ann_file:
             names = [image["file_name"] for image in read_coco(self.ann_file)["images"]]
@@ -60,7 +60,9 @@ class UnlabelledImages(BaseDataset):
             files = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
             names = [path.relative_to(folder).as_posix() for path in files]
         if not names:
-            raise DatasetError(f"no image in {self.ann_file or folder}; self-supervision needs some hundred at least")
+            raise DatasetError(
+                f"no image in {self.ann_file or folder}; self-supervision needs some hundred at least"
+            )
         self._refuse_held_out(set(names))
         return [{"img_path": str(folder / name), "img_id": index} for index, name in enumerate(sorted(names))]
 
@@ -72,6 +74,7 @@ class UnlabelledImages(BaseDataset):
             shared = names.intersection(image["file_name"] for image in read_coco(path)["images"])
             if shared:
                 raise DatasetError(
-                    f"{len(shared)} of {len(names)} unlabelled images are held out by {path} (first: {min(shared)}); "
-                    "pre-train on ann_file='annotations/train.json', or split the set again with data_prep"
+                    f"{len(shared)} of {len(names)} unlabelled images are held out by {path} "
+                    f"(first: {min(shared)}); pre-train on ann_file='annotations/train.json', "
+                    "or split the set again with data_prep"
                 )

@@ -1,8 +1,9 @@
 """Is a self-supervised run learning, or has its output collapsed to one point?
 
-A collapsed SimSiam reaches the lowest possible loss, so the loss does not tell. The spread of the outputs does (Chen and
-He, 2021, section 4.1): after L2 normalisation each of d channels has a standard deviation of about 1/sqrt(d) when the
-outputs fill the sphere, and 0 when they are all the same. Command: ``python tools/train.py configs/simsiam_liver.py``.
+A collapsed SimSiam reaches the lowest possible loss, so the loss does not tell. The spread of the outputs
+does (Chen and He, "Exploring Simple Siamese Representation Learning", 2021, section 4.1): after L2
+normalisation each of d channels has a standard deviation of about 1/sqrt(d) when the outputs fill the sphere,
+and 0 when they are all the same. Command: ``python tools/train.py configs/simsiam_liver.py``.
 """
 
 from collections import deque
@@ -30,9 +31,9 @@ def output_spread(z: Tensor) -> Tensor:
         z: (B, C) outputs, B >= 2.
 
     Returns:
-        ``[std_ratio, rank]``: the mean over channels of the standard deviation, times sqrt(C) (about 1: healthy, 0:
-        collapsed to a point); the participation ratio of the covariance's eigenvalues, between 1 (all outputs on one
-        line) and min(B - 1, C).
+        ``[std_ratio, rank]``: the mean over channels of the standard deviation, times sqrt(C) (about 1:
+        healthy, 0: collapsed to a point); the participation ratio of the covariance's eigenvalues, between 1
+        (all outputs on one line) and min(B - 1, C).
     """
     z = F.normalize(z.detach().float(), dim=1)  # (B, C)
     std_ratio = z.std(dim=0).mean() * z.shape[1] ** 0.5
@@ -46,15 +47,15 @@ def output_spread(z: Tensor) -> Tensor:
 class CollapseMonitorHook(Hook):
     """Logs the spread of the outputs and warns when they have collapsed.
 
-    Two outputs are watched by forward hooks: ``z`` (the projector's) and ``p`` (the predictor's). ``p`` is the sharper
-    sign: SimSiam's projector ends in a batch norm, which gives each channel of ``z`` unit variance within the batch,
-    and so ``z`` stays above 0.4 of 1/sqrt(d) long after a network without stop-gradient has collapsed, ``p`` under 0.1.
-    Scalars, averaged over the last batches and over all ranks, appear in the training log:
-    ``selfsup/std_ratio`` (z), ``selfsup/std_ratio_p``, ``selfsup/rank`` (effective rank of z).
+    Two outputs are watched by forward hooks: ``z`` (the projector's) and ``p`` (the predictor's). ``p`` is
+    the sharper sign: SimSiam's projector ends in a batch norm, which gives each channel of ``z`` unit
+    variance within the batch, so that ``z`` still looks spread out when a network without stop-gradient has
+    collapsed (see docs/simsiam.md). Scalars, averaged over the last batches and over all ranks, appear in the
+    training log: ``selfsup/std_ratio`` (z), ``selfsup/std_ratio_p``, ``selfsup/rank`` (effective rank of z).
 
     Args:
         interval: ``'epoch'``, or a number of iterations (for loops without epochs).
-        warn_below: warn when a ratio of std to 1/sqrt(d) is lower; the healthy value is between about 0.6 and 1.
+        warn_below: warn when a ratio of std to 1/sqrt(d) is lower; healthy is about 0.6 to 1.
         min_rank: warn when the effective rank of z is lower; 1 means that all outputs lie on one line.
         num_batches: how many of the last batches count.
         outputs: name in the log -> dotted name of the module whose output it is.
@@ -78,15 +79,15 @@ class CollapseMonitorHook(Hook):
                 f"CollapseMonitorHook: interval={interval!r}; give 'epoch' or a positive number of iterations"
             )
         if not 0 <= warn_below < 1:
-            raise ConfigError(f"CollapseMonitorHook: warn_below={warn_below}; give a fraction of 1/sqrt(dim), 0 to 1")
+            raise ConfigError(f"CollapseMonitorHook: warn_below={warn_below}; give a fraction, 0 to 1")
         if num_batches < 1:
             raise ConfigError(f"CollapseMonitorHook: num_batches={num_batches}; give 1 or more")
         self.interval = interval
         self.warn_below = warn_below
         self.min_rank = min_rank
         self.outputs = dict(outputs or {"z": "neck", "p": "head.predictor"})
-        # Each batch passes twice, once per view.
-        self._spreads: dict[str, deque[Tensor]] = {name: deque(maxlen=2 * num_batches) for name in self.outputs}
+        length = 2 * num_batches  # each batch passes twice, once per view
+        self._spreads: dict[str, deque[Tensor]] = {name: deque(maxlen=length) for name in self.outputs}
         self._batch_size = 0
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
 
@@ -147,10 +148,12 @@ class CollapseMonitorHook(Hook):
 
     def _warning(self, ratios: dict[str, float], rank: float, runner: Runner) -> str:
         found = ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items())
-        lr = runner.optim_wrapper.param_groups[0].get("initial_lr", runner.optim_wrapper.param_groups[0]["lr"])
+        group = runner.optim_wrapper.param_groups[0]
+        lr = group.get("initial_lr", group["lr"])
         return (
-            f"The self-supervised outputs have collapsed: their std is {found} of the healthy 1/sqrt(dim) (warned below "
-            f"{self.warn_below}), effective rank {rank:.1f} (warned below {self.min_rank}). A low loss means nothing now, "
-            f"and going on will not mend it. Start again with a lower lr (it began at {lr:g}), weaker augmentation (larger "
-            "crops), or a larger batch (synchronised batch norm when there are several GPUs)."
+            f"The self-supervised outputs have collapsed: their std is {found} of the healthy 1/sqrt(dim) "
+            f"(warned below {self.warn_below}), effective rank {rank:.1f} (warned below {self.min_rank}). "
+            "A low loss means nothing now, and going on will not mend it. Start again with a lower lr (it "
+            f"began at {lr:g}), weaker augmentation (larger crops), or a larger batch (on several GPUs "
+            "with synchronised batch norm)."
         )

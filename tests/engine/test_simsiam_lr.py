@@ -43,8 +43,7 @@ def build(work_dir: Path, hooks: list[Hook], epochs: int = 100, by_epoch: bool =
     end = epochs if by_epoch else epochs * 2
     dataset = [dict(inputs=torch.zeros(2)) for _ in range(512 if by_epoch else 1024)]
     optimizer = ConfigDict(type="SGD", lr=0.05, momentum=0.9)
-    tag = options.pop("tag", True)
-    paramwise = dict(custom_keys=dict(predictor=dict(fix_lr=True)) if tag else dict(predictor=dict(lr_mult=1.0)))
+    tag = dict(fix_lr=True) if options.pop("tag", True) else dict(lr_mult=1.0)
     return Runner(
         Siamese(),
         str(work_dir),
@@ -56,7 +55,7 @@ def build(work_dir: Path, hooks: list[Hook], epochs: int = 100, by_epoch: bool =
             collate_fn=dict(type="default_collate"),
         ),
         train_cfg=dict(by_epoch=True, max_epochs=options.pop("max_epochs", epochs)),
-        optim_wrapper=dict(optimizer=optimizer, paramwise_cfg=paramwise),
+        optim_wrapper=dict(optimizer=optimizer, paramwise_cfg=dict(custom_keys=dict(predictor=tag))),
         auto_scale_lr=dict(enable=True, base_batch_size=256),
         param_scheduler=options.pop(
             "param_scheduler", dict(type="CosineAnnealingLR", T_max=end, begin=0, end=end, by_epoch=by_epoch)

@@ -1,6 +1,6 @@
-# Two augmented views of each training image of a set prepared by `python -m data_prep`; its labels are not read.
-# The views are safe for B-mode ultrasound: a crop keeps at least 40 % of the frame (a small crop misses the lesion), no
-# vertical flip (the probe is on top), no hue or saturation (the images are grey), blur in proportion to the image.
+# Two augmented views of each training image of a set written by `python -m data_prep`; labels are not read.
+# The views are safe for B-mode ultrasound: a crop keeps at least 40 % of the frame (a small one misses the
+# lesion), no vertical flip (the probe is on top), no hue or saturation (the images are grey), little blur.
 data_root = 'data/liver/'
 img_size = 224
 blur_sigma = 1.5  # largest sigma in pixels; about img_size / 150
@@ -18,7 +18,7 @@ view = [
 train_dataloader = dict(
     batch_size='${batch_size}',
     num_workers='${num_workers}',
-    persistent_workers=False,  # workers are seeded anew each epoch, so that a resumed run repeats the uninterrupted one
+    persistent_workers=False,  # EpochSeedHook seeds the workers of each epoch
     drop_last=True,
     sampler=dict(type='mmengine.DefaultSampler', shuffle=True),
     collate_fn=dict(type='default_collate'),

@@ -13,8 +13,8 @@ from medkit.registry import MODELS
 class CosineSimilarityLoss(MMPretrainCosineSimilarityLoss):
     """mmpretrain's loss, computed in float32.
 
-    Under autocast mmpretrain's runs in the outputs' dtype. In bfloat16 the numbers next to -1 are 1/256 apart, so a good
-    match cannot be told from a perfect one.
+    Under autocast mmpretrain's runs in the outputs' dtype. In bfloat16 the numbers above -1 are 1/256 apart,
+    so a good match cannot be told from a perfect one.
     """
 
     def forward(self, pred: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -71,7 +71,7 @@ def test_neck_takes_golden_weights(golden) -> None:
     neck = NonLinearNeck(24, 24, 32, num_layers=3, with_last_bn_affine=False, norm_cfg=dict(type="BN1d"))
     neck.load_state_dict({k.removeprefix("neck."): v for k, v in golden.items() if k.startswith("neck.")})
     z = neck((torch.randn(8, 24, 2, 2),))[0]
-    for found in (z.detach(), golden["z1"]):  # the last batch norm has no affine part: golden and ours are standardised
+    for found in (z.detach(), golden["z1"]):  # the last batch norm has no affine part: both are standardised
         torch.testing.assert_close(found.mean(0), torch.zeros(32), rtol=0, atol=1e-5)
         torch.testing.assert_close(found.var(0, correction=0), torch.ones(32), rtol=0, atol=2e-2)
 
@@ -84,7 +84,7 @@ def test_only_the_prediction_receives_gradient(golden) -> None:
 
 
 def test_architecture_follows_the_official_resnet18(model) -> None:
-    shapes = {name: tuple(p.shape) for name, p in model.named_parameters() if not name.startswith("backbone.")}
+    shapes = {n: tuple(p.shape) for n, p in model.named_parameters() if not n.startswith("backbone.")}
     assert shapes == {
         "neck.fc0.weight": (512, 512),
         "neck.bn0.weight": (512,),
