@@ -11,16 +11,30 @@ from medkit.engine.checkpoint import (
     read_checkpoint,
     resolve_checkpoint,
 )
+from medkit.engine.collapse import CollapseMonitorHook, output_spread
+from medkit.engine.distributed import prepare_cpu_processes
 from medkit.engine.optimizer import FreezeAwareOptimWrapperConstructor
+from medkit.engine.run_folder import RunFolderHook
+from medkit.engine.saving import SafeCheckpointHook, resume_checkpoint
+from medkit.engine.seeding import EpochSeedHook
+from medkit.engine.simsiam_lr import FixPredictorLRHook
 from medkit.engine.unfreeze import StepwiseUnfreezeHook
 
 __all__ = [
     "Bf16OptimWrapper",
+    "CollapseMonitorHook",
+    "EpochSeedHook",
+    "FixPredictorLRHook",
     "FreezeAwareOptimWrapperConstructor",
     "LoadReport",
     "PretrainedBackbone",
+    "RunFolderHook",
+    "SafeCheckpointHook",
     "StepwiseUnfreezeHook",
     "load_backbone",
+    "output_spread",
+    "prepare_cpu_processes",
     "read_checkpoint",
     "resolve_checkpoint",
+    "resume_checkpoint",
 ]

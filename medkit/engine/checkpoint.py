@@ -81,7 +81,7 @@ def read_checkpoint(path: str | Path, *, trust: bool = False) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         if not _is_whole(path):
             raise WeightsError(f"checkpoint {path} is damaged or no checkpoint; take another one") from error
-        reason = str(error).split("\n", 1)[0]
+        reason = str(error).partition("WeightsUnpickler error: ")[2].partition(" was not")[0] or str(error)
         raise WeightsError(
             f"checkpoint {path} holds Python objects beyond weights ({reason}); if you know where it comes from, load it "
             "with trust=True"
@@ -107,7 +107,14 @@ def _harmless_types() -> list:
     core = np._core if hasattr(np, "_core") else np.core
     dtypes = [type(np.dtype(name)) for name in ("bool", "int32", "int64", "uint8", "uint32", "float32", "float64")]
     arrays = [core.multiarray._reconstruct, core.multiarray.scalar, np.ndarray, np.dtype, codecs.encode]
-    return [HistoryBuffer, slice, *arrays, *dtypes]
+    return [HistoryBuffer, slice, *arrays, *dtypes, (_history_method, "builtins.getattr")]
+
+
+def _history_method(owner: Any, name: str) -> Any:
+    """Stands in for ``getattr``, by which pickle names the methods ``HistoryBuffer.min`` and so on."""
+    if owner is not HistoryBuffer or name not in ("min", "max", "current", "mean"):
+        raise pickle.UnpicklingError(f"Unsupported attribute: {name} of {owner}")
+    return getattr(owner, name)
 
 
 @dataclass(frozen=True)

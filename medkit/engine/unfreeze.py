@@ -14,6 +14,7 @@ from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapperDict
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -214,8 +215,9 @@ def _check_schedule(mode: str, schedule: Sequence[int] | None, num_stages: int) 
 
 
 def _param_groups(runner: Runner) -> list[dict]:
-    groups = runner.optim_wrapper.param_groups
-    return [g for named in groups.values() for g in named] if isinstance(groups, dict) else groups
+    wrapper = runner.optim_wrapper
+    wrappers = wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
+    return [group for each in wrappers for group in each.optimizer.param_groups]
 
 
 def _lr_text(runner: Runner, params: set[nn.Parameter]) -> str:

@@ -1,0 +1,168 @@
+"""What a run folder holds beside logs and checkpoints: environment.json and metrics.csv.
+
+    custom_hooks = [dict(type='medkit.RunFolderHook')]
+
+The resolved config is written there by mmengine itself.
+"""
+
+import csv
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+import medkit
+from medkit.registry import HOOKS
+
+PACKAGES = (
+    "torch torchvision numpy scipy opencv-python-headless pycocotools mmengine mmcv mmdet mmpretrain onedl-mmengine "
+    "onedl-mmcv onedl-mmdetection onedl-mmpretrain"
+).split()
+_FIRST_COLUMNS = ("epoch", "split", "iter", "lr")
+_KEY = ("epoch", "split")
+
+
+@HOOKS.register_module()
+class RunFolderHook(Hook):
+    """Writes environment.json at the start of training, and metrics.csv: one row per train epoch and per validation.
+
+    A train row holds the mean of every loss over the epoch, of the first process, and the lr of the last iteration (the
+    largest among the parameter groups); a validation row holds the metrics. A column that appears late is added to the
+    header. A resumed run goes on with the file; rows of epochs that it repeats are replaced. A new run in the same
+    folder keeps the old files under the name of its start time.
+    """
+
+    priority = "LOW"
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Any] = {}
+        self._iters = 0
+        self._lr = float("nan")
+
+    def before_train(self, runner: Runner) -> None:
+        """Describe the environment; forget the rows of epochs that a resumed run repeats."""
+        if not is_main_process():
+            return
+        folder = Path(runner.work_dir)
+        self._table = MetricsTable(folder / "metrics.csv")
+        if runner.epoch == 0 and runner.iter == 0:
+            for file in (folder / "metrics.csv", folder / "environment.json"):
+                if file.exists():
+                    file.rename(file.with_stem(f"{file.stem}_before_{runner.timestamp}"))
+        else:
+            self._table.drop_after(runner.epoch)
+        text = json.dumps(environment(seed=runner.seed, processes=runner.world_size), indent=2)
+        (folder / "environment.json").write_text(text + "\n", encoding="utf-8")
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Start a new mean."""
+        self._sums, self._iters = {}, 0
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Mapping | None = None
+    ) -> None:
+        """Add up the losses without waiting for the device."""
+        if not is_main_process():
+            return
+        for name, value in (outputs or {}).items():
+            value = value.detach() if isinstance(value, torch.Tensor) else value
+            if isinstance(value, (int, float)) or (isinstance(value, torch.Tensor) and value.numel() == 1):
+                self._sums[name] = self._sums.get(name, 0.0) + value
+        self._iters += 1
+        rates = runner.optim_wrapper.get_lr()
+        self._lr = max(lr for name in rates if not name.endswith("base_lr") for lr in rates[name])
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Write the epoch's row; hooks that change the lr for the next epoch may already have run."""
+        if is_main_process() and self._iters:
+            means = {name: float(total) / self._iters for name, total in self._sums.items()}
+            row = {"epoch": runner.epoch + 1, "split": "train", "iter": runner.iter, "lr": self._lr}
+            self._table.put({**row, **means})
+
+    def after_val_epoch(self, runner: Runner, metrics: Mapping[str, Any] | None = None) -> None:
+        """Write the validation's row."""
+        if is_main_process() and hasattr(self, "_table"):  # no table: `Runner.val` without training
+            numbers = {k: float(v) for k, v in (metrics or {}).items() if isinstance(v, (int, float)) or hasattr(v, "item")}
+            self._table.put({"epoch": runner.epoch, "split": "val", "iter": runner.iter, **numbers})
+
+
+class MetricsTable:
+    """A csv file with one row per epoch and split; rows and columns can be added, and rows replaced."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self) -> list[dict[str, str]]:
+        """All rows; empty fields are left out."""
+        if not self.path.exists():
+            return []
+        with self.path.open(newline="", encoding="utf-8") as file:
+            return [{k: v for k, v in row.items() if v} for row in csv.DictReader(file)]
+
+    def put(self, row: Mapping[str, Any]) -> None:
+        """Add a row; it replaces the one of the same epoch and split."""
+        fields = {name: f"{v:.10g}" if isinstance(v, float) else str(v) for name, v in row.items()}
+        rows = [r for r in self.read() if any(r.get(name) != fields[name] for name in _KEY)]
+        self._write([*rows, fields])
+
+    def drop_after(self, epoch: int) -> None:
+        """Remove the rows of later epochs."""
+        self._write([row for row in self.read() if int(row["epoch"]) <= epoch])
+
+    def _write(self, rows: list[dict[str, str]]) -> None:
+        names = list(dict.fromkeys([*_FIRST_COLUMNS, *(name for row in rows for name in row)]))
+        draft = self.path.with_name(f".{self.path.name}.part")
+        with draft.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, names, restval="")
+            writer.writeheader()
+            writer.writerows(rows)
+        draft.replace(self.path)  # a kill leaves the old table or the new one
+
+
+def environment(**more: Any) -> dict[str, Any]:
+    """Versions, device, code state and command line of this process."""
+    cuda = torch.cuda.is_available()
+    return {
+        "medkit": medkit.__version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+        "device": torch.cuda.get_device_name() if cuda else "cpu",
+        "cuda": torch.version.cuda if cuda else None,
+        "threads": torch.get_num_threads(),
+        "git": _git_state(),
+        "command": sys.argv,
+        **more,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git_state() -> dict[str, Any] | None:
+    """Commit of the checkout that medkit runs from, and whether files differ from it; ``None`` outside a checkout."""
+    root = Path(medkit.__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return None
+
+    def git(*args: str) -> str:
+        run = subprocess.run(["git", "-C", str(root), *args], capture_output=True, text=True, timeout=30, check=True)
+        return run.stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain", "-uno"))}
+    except (OSError, subprocess.SubprocessError):
+        return None  # no git program, or a checkout that git refuses to read
