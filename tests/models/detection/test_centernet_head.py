@@ -300,3 +300,52 @@ def test_thirty_iterations_lower_the_loss():
         optimizer.step()
         history.append(total.item())
     assert history[-1] < 0.5 * history[0]
+
+
+def test_crop_pad_pipeline_of_mmdet_with_border_and_clip():
+    """mmdet's test pipeline pads round the image and sets `border`, without scale_factor."""
+    head = build_head(1)
+    border = np.array([14.0, 114, 19, 109], np.float32)  # rows 14..114, columns 19..109 hold a 100 x 90 image
+    outputs = perfect_outputs(
+        head, [torch.tensor([[80.0, 90, 120, 120]])], [torch.zeros(1, dtype=torch.long)]
+    )
+    image = {
+        "batch_input_shape": (128, 128),
+        "img_shape": (128, 128),
+        "ori_shape": (100, 90),
+        "border": border,
+    }
+    for rescale in (True, False):
+        (result,) = head.predict_by_feat(*outputs, [image], rescale=rescale)
+        torch.testing.assert_close(result.bboxes[0], torch.tensor([61.0, 76, 90, 100]), atol=1e-3, rtol=0)
+
+
+def test_options_reach_targets_and_loss():
+    boxes, labels = [torch.tensor([[10.0, 10, 90, 90]])], [torch.tensor([0])]
+    shape, size = (1, 2, 32, 32), (128, 128)
+    mmdet, official = (
+        build_head(2, radius=r).get_targets(boxes, labels, shape, size)[0] for r in ("mmdet", "official")
+    )
+    assert (official["center_heatmap_target"] > 0).sum() > (mmdet["center_heatmap_target"] > 0).sum()
+    torch.manual_seed(0)
+    alone, synced = build_head(2), build_head(2, sync_avg_factor=True)
+    synced.load_state_dict(alone.state_dict())
+    feat, sample = (torch.randn(1, 16, 32, 32),), [instances(boxes[0], labels[0])]
+    expected = alone.loss_by_feat(*alone(feat), sample, [meta()])
+    for name, value in synced.loss_by_feat(*synced(feat), sample, [meta()]).items():
+        torch.testing.assert_close(value, expected[name])  # one process: its mean is its own
+
+
+def test_channels_last_gives_the_same():
+    torch.manual_seed(0)
+    head = build_head(2)
+    outputs = head((torch.randn(2, 16, 32, 32),))
+    last = [[o[0].contiguous(memory_format=torch.channels_last)] for o in outputs]
+    samples = [instances([[10, 10, 90, 90]], [1]), instances([], [])]
+    expected = head.loss_by_feat(*outputs, samples, [meta(), meta()])
+    for name, value in head.loss_by_feat(*last, samples, [meta(), meta()]).items():
+        torch.testing.assert_close(value, expected[name])
+    for one, other in zip(
+        *(head.predict_by_feat(*o, [meta(), meta()]) for o in (outputs, last)), strict=True
+    ):
+        torch.testing.assert_close(one.bboxes, other.bboxes)
