@@ -56,7 +56,7 @@ def _draw_mark(image: np.ndarray, sector: Sector, mark: str) -> None:
             2 * unit,
         )
         cv2.fillPoly(
-            image, [np.array([[x, y], [x + unit, y - unit // 2], [x + unit, y + unit // 2]])], (90, 200, 90)
+            image, [np.array([[x, y], [x + unit, y - unit // 2], [x + unit, y + unit // 2]])], (190, 190, 190)
         )
     elif mark == "probe":
         x, y = 3 * unit, 3 * unit
