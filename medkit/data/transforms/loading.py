@@ -52,8 +52,9 @@ def read_image(
         )
     if image.dtype == np.uint8:
         return image
-    low, high = np.percentile(image, percentiles) if window is None else window
-    scaled = (image.astype(np.float32) - low) * (255 / max(high - low, 1e-6))
+    values = image.astype(np.float32)
+    low, high = np.percentile(values, percentiles) if window is None else window
+    scaled = (values - low) * (255 / max(high - low, 1e-6))
     return np.clip(scaled + 0.5, 0, 255).astype(np.uint8)
 
 
@@ -129,8 +130,8 @@ class LoadResized(Resize):
         **kwargs,
     ) -> None:
         _check_window(window, percentiles)
-        super().__init__(scale=scale, keep_ratio=True, **kwargs)
-        self.scale = tuple(self.scale)
+        size = (scale, scale) if isinstance(scale, int) else tuple(scale)
+        super().__init__(scale=size, keep_ratio=True, **kwargs)
         self.cache_dir = Path(cache_dir) if cache_dir else None
         self.window, self.percentiles = window, percentiles
 
@@ -167,9 +168,10 @@ class LoadResized(Resize):
 
     def _decode(self, path: str) -> tuple[np.ndarray, tuple[int, int]]:
         image = read_image(path, self.window, self.percentiles)
-        results = {"img": image, "scale": self.scale}
+        results: dict = {"img": image, "scale": self.scale}
         self._resize_img(results)
-        return results["img"], image.shape[:2]
+        height, width = image.shape[:2]
+        return results["img"], (height, width)
 
     def _key(self, path: str) -> str:
         try:

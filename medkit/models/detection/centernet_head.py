@@ -112,7 +112,7 @@ class CenterNetHead(MMDetCenterNetHead):
         heatmap_logits: Sequence[Tensor],
         wh_preds: Sequence[Tensor],
         offset_preds: Sequence[Tensor],
-        batch_img_metas: Sequence[dict] | None = None,
+        batch_img_metas: Sequence[dict],
         rescale: bool = True,
         with_nms: bool | None = None,
     ) -> InstanceList:
