@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+import medkit  # noqa: F401  before any test imports mmdet: it supplies mmcv._ext
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: two cores are shared by several processes
 
 REPO = Path(__file__).resolve().parents[1]

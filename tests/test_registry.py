@@ -9,9 +9,9 @@ from medkit import registry
 from tests.prepared import LIVER, write_prepared
 
 REGISTRIES = sorted(name for name in dir(registry) if name.isupper() and not name.startswith("MMENGINE"))
-L1 = dict(type="mmdet.L1Loss")
 ARGUMENTS: dict[str, dict] = {
     "CenterNetHead": dict(in_channels=8, feat_channels=8, num_classes=2),
+    "LoadResized": dict(scale=(64, 64)),
     "PretrainedBackbone": dict(checkpoint="file.pth"),
     "FreezeAwareOptimWrapperConstructor": dict(
         optim_wrapper_cfg=dict(type="OptimWrapper", optimizer=dict(type="SGD", lr=0.1))

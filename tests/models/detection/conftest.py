@@ -1,3 +1,0 @@
-"""Makes ``mmcv.ops`` importable before a test imports mmdet."""
-
-import medkit  # noqa: F401
