@@ -15,7 +15,7 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
 from medkit.data.lesion_dataset import read_coco
-from medkit.engine.checkpoint import load_backbone
+from medkit.engine import load_backbone
 from medkit.errors import ConfigError, DatasetError
 
 
