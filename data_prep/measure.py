@@ -92,12 +92,15 @@ def compare_pairs(known: Iterable[tuple[str, str]], out: Path) -> tuple[int, int
     return len(wanted), len(found), len(wanted & found)
 
 
-def compare_overlays(export: Path, out: Path) -> tuple[int, int, int]:
-    """Pixels of known coloured overlays, of found ones, and of both; frames with white marks are left out."""
+def compare_overlays(export: Path, out: Path) -> tuple[int, int, int, int]:
+    """Pixels of coloured overlays: known, found, both, and found at most two pixels from a known one.
+
+    Frames with white or grey marks are left out.
+    """
     kinds: dict[str, set[str]] = defaultdict(set)
     for truth in read_rows(export / "truth.csv"):
         kinds[truth["file"]].add(truth["kind"])
-    totals = np.zeros(3, np.int64)
+    totals = np.zeros(4, np.int64)
     for row in read_rows(out / "report.csv"):
         own = kinds[row["file"]]
         if not row["out_file"] or not own & {"colour_scale", "caliper"} or own & {"burned_text", "grey_bar"}:
@@ -110,8 +113,9 @@ def compare_overlays(export: Path, out: Path) -> tuple[int, int, int]:
             if mask_path.is_file()
             else np.zeros_like(known)
         )
-        totals += [known.sum(), mask.sum(), (known & mask).sum()]
-    return int(totals[0]), int(totals[1]), int(totals[2])
+        wide = cv2.dilate(known.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+        totals += [known.sum(), mask.sum(), (known & mask).sum(), (wide & mask).sum()]
+    return tuple(totals.tolist())
 
 
 def _stem(file: str) -> str:
@@ -135,16 +139,20 @@ def main() -> int:
     parser.add_argument("--pairs", type=Path, help="csv of known near-duplicate pairs, columns a and b")
     args = parser.parse_args()
     if args.pairs:
-        known = [(row["a"], row["b"]) for row in read_rows(args.pairs)]
-        print(_rates("pairs", *compare_pairs(known, args.out)))
+        listed = [(row["a"], row["b"]) for row in read_rows(args.pairs)]
+        print(_rates("pairs", *compare_pairs(listed, args.out)))
         return 0
     for kind, (planted, found, missed) in compare_faults(args.export, args.out).items():
         print(f"{kind:<20} planted {planted:>5}  named {found:>5}  {' '.join(missed[:6])}")
     truth = [row for row in read_rows(args.export / "truth.csv") if row["kind"] == "near_duplicate"]
-    known = [(row["file"], json.loads(row["detail"])["of"]) for row in truth]
-    print(_rates("near-duplicate pairs", *compare_pairs(known, args.out)))
+    planted = [(row["file"], json.loads(row["detail"])["of"]) for row in truth]
+    print(_rates("near-duplicate pairs", *compare_pairs(planted, args.out)))
     if (args.export / "truth").is_dir():
-        print(_rates("coloured overlay pixels", *compare_overlays(args.export, args.out)))
+        known, found, both, near = compare_overlays(args.export, args.out)
+        print(
+            _rates("coloured overlay pixels", known, found, both)
+            + f", within 2 px {near / max(1, found):.3f}"
+        )
     return 0
 
 

@@ -118,27 +118,24 @@ def _record(export: Path, row: dict[str, str], number: int) -> Record:
 
 
 def _age(record: Record, text: str) -> int | None:
+    text = text.strip()
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if value.is_integer() and AGE_RANGE[0] <= value <= AGE_RANGE[1]:
         return int(value)
-    record.note(
-        "table", "age_implausible" if text.strip() else "age_missing", f"{text.strip()!r} set to null"
-    )
+    record.note("table", "age_implausible" if text else "age_missing", f"{text!r} set to null")
     return None
 
 
 def _sex(record: Record, text: str) -> str | None:
     text = text.strip()
     sex = SEXES.get(text.casefold())
-    if sex and sex != text:
-        record.note("table", "sex_rewritten", f"{text!r} read as {sex}")
     if sex is None:
-        record.note(
-            "table", "sex_unknown" if text.strip() else "sex_missing", f"{text.strip()!r} set to null"
-        )
+        record.note("table", "sex_unknown" if text else "sex_missing", f"{text!r} set to null")
+    elif sex != text:
+        record.note("table", "sex_rewritten", f"{text!r} read as {sex}")
     return sex
 
 

@@ -49,9 +49,11 @@ def assign_splits(
         units, features = [units[index] for index in order], [features[index] for index in order]
     totals: Counter = sum(features, Counter())
     sides = [Counter() for _ in SIDES]
-    for unit, feature in zip(units, features, strict=True):
-        costs = [_cost(side, feature, totals, share) for side, share in zip(sides, fractions, strict=True)]
-        best = costs.index(min(costs))
+    for place, (unit, feature) in enumerate(zip(units, features, strict=True)):
+        open_sides = [number for number, side in enumerate(sides) if not side]
+        if len(units) - place > len(open_sides):  # the last units go to sides that are still empty
+            open_sides = list(range(len(sides)))
+        best = min(open_sides, key=lambda n: _cost(sides[n], feature, totals, fractions[n]))
         sides[best] += feature
         for record in unit:
             record.split = SIDES[best]
