@@ -4,16 +4,11 @@ Importing this package registers them, so that configs can say ``type='medkit.St
 """
 
 from medkit.engine.amp import Bf16OptimWrapper
-from medkit.engine.checkpoint import (
-    LoadReport,
-    PretrainedBackbone,
-    load_backbone,
-    read_checkpoint,
-    resolve_checkpoint,
-)
+from medkit.engine.checkpoint import LoadReport, PretrainedBackbone, load_backbone
 from medkit.engine.collapse import CollapseMonitorHook, output_spread
 from medkit.engine.distributed import prepare_cpu_processes
 from medkit.engine.optimizer import FreezeAwareOptimWrapperConstructor
+from medkit.engine.reading import read_checkpoint, resolve_checkpoint
 from medkit.engine.run_folder import RunFolderHook
 from medkit.engine.saving import SafeCheckpointHook, resume_checkpoint
 from medkit.engine.seeding import EpochSeedHook

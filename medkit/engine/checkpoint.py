@@ -1,120 +1,46 @@
-"""Checkpoints: finding them, reading them safely, loading a backbone from one and proving that it fitted.
+"""Loading a backbone from a checkpoint of anything that contains it, and proving that it fitted.
 
-mmengine loads whatever matches and warns about the rest; with a wrong prefix that is nothing at all. `load_backbone`
-finds the prefix itself and refuses a poor match. In a config, on the backbone:
+mmengine loads whatever matches and warns about the rest; with a wrong prefix that is nothing at all.
+`load_backbone` finds the prefix itself and refuses a poor match. In a config, on the backbone:
 
     init_cfg=dict(type='medkit.PretrainedBackbone', checkpoint='work_dirs/simsiam_liver')
 
-It takes checkpoints of medkit, mmdet, mmpretrain, mmselfsup 0.x and 1.x, of the official SimSiam and MoCo code, and
-plain torchvision state dicts. Weights from a URL or ``torchvision://`` are the job of mmengine's ``type='Pretrained'``.
+It takes checkpoints of medkit, mmdet, mmpretrain, mmselfsup 0.x and 1.x, of the official SimSiam and MoCo
+code, and plain torchvision state dicts. Weights from a URL or ``torchvision://`` are the job of mmengine's
+``type='Pretrained'``.
 """
 
-import codecs
-import pickle
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from mmengine.logging import HistoryBuffer, print_log
+from mmengine.logging import print_log
 from mmengine.model import update_init_info
 from torch import Tensor, nn
 
+from medkit.engine.reading import read_checkpoint, resolve_checkpoint
 from medkit.errors import WeightsError
 from medkit.registry import WEIGHT_INITIALIZERS
 
-_SECOND_CHOICE = ("momentum", "target", "teacher", "ema", "encoder_k", "key")  # moving averages of the trained encoder
+__all__ = [
+    "LoadReport",
+    "PretrainedBackbone",
+    "load_backbone",
+    "match",
+    "read_checkpoint",
+    "resolve_checkpoint",
+]
 
-
-def resolve_checkpoint(path: str | Path) -> Path:
-    """The checkpoint file that ``path`` means: itself, or for a run folder the file named by its ``last_checkpoint``.
-
-    The name in ``last_checkpoint`` is looked up in the folder itself, so a moved or copied run folder works.
-
-    Raises:
-        WeightsError: there is no such file.
-    """
-    if "://" in str(path):
-        raise WeightsError(f"checkpoint {path} is a URL; download it first, or use init_cfg=dict(type='Pretrained', ...)")
-    path = Path(path).expanduser()
-    if path.is_file():
-        return path
-    if not path.is_dir():
-        raise WeightsError(f"checkpoint {path} does not exist; {_how_to_make(path)}")
-    pointer = path / "last_checkpoint"
-    if not pointer.is_file():
-        found = ", ".join(sorted(file.name for file in path.glob("*.pth"))) or "none"
-        raise WeightsError(
-            f"{path} has no file `last_checkpoint` (checkpoints in it: {found}); name a .pth file, or {_how_to_make(path)}"
-        )
-    named = pointer.read_text().strip().replace("\\", "/").rsplit("/", 1)[-1]
-    if not (path / named).is_file() or not named:
-        raise WeightsError(f"{pointer} names {named!r}, which is not in that folder; name a .pth file instead")
-    return path / named
-
-
-def _how_to_make(path: Path) -> str:
-    folder = path if not path.suffix else path.parent
-    if folder.parent.name == "work_dirs":
-        return f"make it with `python tools/train.py configs/{folder.name}.py`, or give another path"
-    return "give the path of a .pth file or of a run folder that holds one"
-
-
-def read_checkpoint(path: str | Path, *, trust: bool = False) -> dict[str, Any]:
-    """Read a checkpoint file onto the CPU without running code that it may carry.
-
-    Args:
-        path: file or run folder, see `resolve_checkpoint`.
-        trust: also accept files that hold arbitrary Python objects. Reading such a file can run any code: set it only
-            for files whose origin you know.
-
-    Raises:
-        WeightsError: missing or unreadable file, or objects that are not on the list of harmless ones.
-    """
-    path = resolve_checkpoint(path)
-    try:
-        with torch.serialization.safe_globals(_harmless_types()):
-            content = torch.load(path, map_location="cpu", weights_only=not trust)
-    except pickle.UnpicklingError as error:
-        if not _is_whole(path):
-            raise WeightsError(f"checkpoint {path} is damaged or no checkpoint; take another one") from error
-        reason = str(error).partition("WeightsUnpickler error: ")[2].partition(" was not")[0] or str(error)
-        raise WeightsError(
-            f"checkpoint {path} holds Python objects beyond weights ({reason}); if you know where it comes from, load it "
-            "with trust=True"
-        ) from error
-    except (EOFError, RuntimeError, ValueError, KeyError, OSError) as error:
-        reason = str(error).split("\n", 1)[0]
-        raise WeightsError(f"checkpoint {path} cannot be read ({reason}); it is damaged or no checkpoint") from error
-    if not isinstance(content, Mapping):
-        raise WeightsError(f"checkpoint {path} holds a {type(content).__name__}; expected a dict of weights")
-    return dict(content)
-
-
-def _is_whole(path: Path) -> bool:
-    """Whether the file is a complete torch zip archive, or an old-format pickle (which cannot be told)."""
-    import zipfile
-
-    with path.open("rb") as file:
-        return file.read(4) != b"PK\x03\x04" or zipfile.is_zipfile(path)
-
-
-def _harmless_types() -> list:
-    """What mmengine's checkpoints hold besides tensors and plain Python values: log histories and NumPy numbers."""
-    core = np._core if hasattr(np, "_core") else np.core
-    dtypes = [type(np.dtype(name)) for name in ("bool", "int32", "int64", "uint8", "uint32", "float32", "float64")]
-    arrays = [core.multiarray._reconstruct, core.multiarray.scalar, np.ndarray, np.dtype, codecs.encode]
-    return [HistoryBuffer, slice, *arrays, *dtypes, (_history_method, "builtins.getattr")]
-
-
-def _history_method(owner: Any, name: str) -> Any:
-    """Stands in for ``getattr``, by which pickle names the methods ``HistoryBuffer.min`` and so on."""
-    if owner is not HistoryBuffer or name not in ("min", "max", "current", "mean"):
-        raise pickle.UnpicklingError(f"Unsupported attribute: {name} of {owner}")
-    return getattr(owner, name)
+_SECOND_CHOICE = (
+    "momentum",
+    "target",
+    "teacher",
+    "ema",
+    "encoder_k",
+    "key",
+)  # moving averages of the trained encoder
 
 
 @dataclass(frozen=True)
@@ -169,15 +95,18 @@ def load_backbone(
     broken = [name for name, tensor in chosen.items() if not torch.isfinite(tensor).all()]
     if broken:
         raise WeightsError(
-            f"{label}: {len(broken)} tensors hold NaN or infinity ({', '.join(broken[:3])}): that training diverged; "
-            "use an earlier checkpoint"
+            f"{label}: {len(broken)} tensors hold NaN or infinity ({', '.join(broken[:3])}): that training "
+            "diverged; use an earlier checkpoint"
         )
     backbone.load_state_dict(chosen, strict=False)
     return report
 
 
 def match(wanted: Mapping[str, Tensor], source: Mapping[str, Tensor]) -> LoadReport:
-    """Find the prefix under which most of ``wanted`` is in ``source``; prefers the trained encoder to its moving average."""
+    """Find the prefix under which most of ``wanted`` is in ``source``.
+
+    At a tie the trained encoder wins over its moving average.
+    """
     hits: Counter[str] = Counter()
     for name, tensor in source.items():
         parts = name.split(".")
@@ -205,14 +134,16 @@ def _counts(name: str) -> bool:
 
 
 def _state_dict(content: Mapping, label: str) -> Mapping[str, Tensor]:
-    """The dict of tensors inside a checkpoint; with mmengine's EMA, ``state_dict`` holds the averaged weights."""
+    """The dict of tensors inside a checkpoint; with mmengine's EMA, ``state_dict`` holds the averages."""
     for key in ("state_dict", "model", "model_state_dict"):
         if isinstance(content.get(key), Mapping):
             content = content[key]
             break
     tensors = OrderedDict((name, value) for name, value in content.items() if isinstance(value, Tensor))
     if not tensors:
-        raise WeightsError(f"{label} holds no weights; its entries are: {', '.join(map(str, list(content)[:8]))}")
+        raise WeightsError(
+            f"{label} holds no weights; its entries are: {', '.join(map(str, list(content)[:8]))}"
+        )
     return tensors
 
 
@@ -224,10 +155,10 @@ def _poor_match(
 
     pairs = [f"{shape(wanted, n)} <- {shape(source, report.prefix + n)}" for n in report.missing[:3]]
     return (
-        f"{label} does not fit the backbone: {len(report.matched)} of {len(wanted)} tensors match in name and shape, "
-        f"{least:.0%} are needed. The backbone wants {'; '.join(pairs)}. The file begins with "
-        f"{', '.join(shape(source, n) for n in list(source)[:3])}. Use the checkpoint of a backbone of the same kind, depth "
-        "and width"
+        f"{label} does not fit the backbone: {len(report.matched)} of {len(wanted)} tensors match in name "
+        f"and shape, {least:.0%} are needed. The backbone wants {'; '.join(pairs)}. The file begins with "
+        f"{', '.join(shape(source, n) for n in list(source)[:3])}. Use the checkpoint of a backbone of the "
+        "same kind, depth and width"
     )
 
 

@@ -1,12 +1,13 @@
 """An optimizer constructor that keeps parameters which are frozen now but will be released later.
 
-mmengine's `DefaultOptimWrapperConstructor` leaves out every parameter whose ``requires_grad`` is False when it runs,
-as soon as a ``paramwise_cfg`` is given; a stage that is released afterwards then never moves. Use in a config:
+mmengine's `DefaultOptimWrapperConstructor` leaves out every parameter whose ``requires_grad`` is False when
+it runs, as soon as a ``paramwise_cfg`` is given; a stage that is released afterwards then never moves. Use in
+a config:
 
     optim_wrapper = dict(constructor='medkit.FreezeAwareOptimWrapperConstructor', ...)
 
-A model that is built with ``frozen_stages=-1`` and left to `StepwiseUnfreezeHook` does not need it, because then nothing
-is frozen yet when the optimizer is built.
+A model that is built with ``frozen_stages=-1`` and left to `StepwiseUnfreezeHook` does not need it, because
+then nothing is frozen yet when the optimizer is built.
 """
 
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
@@ -17,10 +18,10 @@ from medkit.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class FreezeAwareOptimWrapperConstructor(DefaultOptimWrapperConstructor):
-    """`DefaultOptimWrapperConstructor` that also takes frozen parameters, each with its own paramwise lr and decay.
+    """`DefaultOptimWrapperConstructor` that also takes frozen parameters, each with its own lr and decay.
 
-    A frozen parameter has no gradient, and torch's optimizers skip what has none (weight decay and momentum included),
-    so it does not move before it is released.
+    A frozen parameter has no gradient, and torch's optimizers skip what has none (weight decay and momentum
+    included), so it does not move before it is released.
     """
 
     def __call__(self, model: nn.Module) -> OptimWrapper:

@@ -24,21 +24,33 @@ import medkit
 from medkit.registry import HOOKS
 
 PACKAGES = (
-    "torch torchvision numpy scipy opencv-python-headless pycocotools mmengine mmcv mmdet mmpretrain onedl-mmengine "
-    "onedl-mmcv onedl-mmdetection onedl-mmpretrain"
-).split()
+    "torch",
+    "torchvision",
+    "numpy",
+    "scipy",
+    "opencv-python-headless",
+    "pycocotools",
+    "mmengine",
+    "mmcv",
+    "mmdet",
+    "mmpretrain",
+    "onedl-mmengine",
+    "onedl-mmcv",
+    "onedl-mmdetection",
+    "onedl-mmpretrain",
+)
 _FIRST_COLUMNS = ("epoch", "split", "iter", "lr")
 _KEY = ("epoch", "split")
 
 
 @HOOKS.register_module()
 class RunFolderHook(Hook):
-    """Writes environment.json at the start of training, and metrics.csv: one row per train epoch and per validation.
+    """Writes environment.json, and metrics.csv with one row per train epoch and per validation.
 
-    A train row holds the mean of every loss over the epoch, of the first process, and the lr of the last iteration (the
-    largest among the parameter groups); a validation row holds the metrics. A column that appears late is added to the
-    header. A resumed run goes on with the file; rows of epochs that it repeats are replaced. A new run in the same
-    folder keeps the old files under the name of its start time.
+    A train row holds the mean of every loss over the epoch, of the first process, and the lr of the last
+    iteration (the largest among the parameter groups); a validation row holds the metrics. A column that
+    appears late is added to the header. A resumed run goes on with the file; rows of epochs that it repeats
+    are replaced. A new run in the same folder keeps the old files under the name of its start time.
     """
 
     priority = "LOW"
@@ -91,7 +103,11 @@ class RunFolderHook(Hook):
     def after_val_epoch(self, runner: Runner, metrics: Mapping[str, Any] | None = None) -> None:
         """Write the validation's row."""
         if is_main_process() and hasattr(self, "_table"):  # no table: `Runner.val` without training
-            numbers = {k: float(v) for k, v in (metrics or {}).items() if isinstance(v, (int, float)) or hasattr(v, "item")}
+            numbers = {
+                k: float(v)
+                for k, v in (metrics or {}).items()
+                if isinstance(v, (int, float)) or hasattr(v, "item")
+            }
             self._table.put({"epoch": runner.epoch, "split": "val", "iter": runner.iter, **numbers})
 
 
@@ -153,13 +169,15 @@ def _version(package: str) -> str | None:
 
 
 def _git_state() -> dict[str, Any] | None:
-    """Commit of the checkout that medkit runs from, and whether files differ from it; ``None`` outside a checkout."""
+    """Commit of the checkout that medkit runs from, and whether files differ; ``None`` without one."""
     root = Path(medkit.__file__).resolve().parents[1]
     if not (root / ".git").exists():
         return None
 
     def git(*args: str) -> str:
-        run = subprocess.run(["git", "-C", str(root), *args], capture_output=True, text=True, timeout=30, check=True)
+        run = subprocess.run(
+            ["git", "-C", str(root), *args], capture_output=True, text=True, timeout=30, check=True
+        )
         return run.stdout.strip()
 
     try:

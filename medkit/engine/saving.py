@@ -1,10 +1,10 @@
-"""Checkpoints that a kill in the middle of writing cannot spoil. Config:
+"""Checkpoints that a kill in the middle of writing cannot spoil.
 
     default_hooks = dict(checkpoint=dict(type='medkit.SafeCheckpointHook', interval=1, max_keep_ckpts=2, ...))
 
-mmengine writes a checkpoint straight into its final file, writes the last one a second time when validation finds a new
-best, and deletes the oldest before it writes the newest. A run that is killed in such a moment may leave no complete
-checkpoint to go on from.
+mmengine writes a checkpoint straight into its final file, writes the last one a second time when validation
+finds a new best, and deletes the oldest before it writes the newest. A run that is killed in such a moment
+may leave no complete checkpoint to go on from.
 """
 
 import os
@@ -17,14 +17,14 @@ from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from medkit.engine.checkpoint import resolve_checkpoint
+from medkit.engine.reading import resolve_checkpoint
 from medkit.errors import ConfigError, WeightsError
 from medkit.registry import HOOKS
 
 
 @register_backend("medkit_atomic", force=True)
 class AtomicBackend(LocalBackend):
-    """`LocalBackend` that writes beside the target and renames: a reader sees the old file or the new one, whole."""
+    """`LocalBackend` that writes beside the target and renames: what is there is always whole."""
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
         """Write bytes; the folder is made where it is missing."""
@@ -44,11 +44,11 @@ class AtomicBackend(LocalBackend):
 
 @HOOKS.register_module()
 class SafeCheckpointHook(CheckpointHook):
-    """mmengine's `CheckpointHook` with the same arguments, for local disks, that always leaves a complete checkpoint.
+    """mmengine's `CheckpointHook`, for local disks, that leaves a complete checkpoint whenever it is killed.
 
-    Files appear whole or not at all, and an outdated one is deleted after its successor was written. A resumed run
-    repeats the validation that followed its checkpoint, because that may have been cut off; so the best score and the best
-    checkpoint are those of an uninterrupted run.
+    Files appear whole or not at all, and an outdated one is deleted after its successor was written. A
+    resumed run repeats the validation that followed its checkpoint, because that may have been cut off; so
+    the best score and the best checkpoint are those of an uninterrupted run.
 
     Raises:
         ConfigError: ``backend_args`` or ``file_client_args`` is given; they name another storage.
@@ -58,8 +58,8 @@ class SafeCheckpointHook(CheckpointHook):
         for name in ("backend_args", "file_client_args"):
             if kwargs.get(name) is not None:
                 raise ConfigError(
-                    f"SafeCheckpointHook writes to local disks, but {name}={kwargs[name]}; remove it, or use mmengine's "
-                    "CheckpointHook"
+                    f"SafeCheckpointHook writes to local disks, but {name}={kwargs[name]}; remove it, or use "
+                    "mmengine's CheckpointHook"
                 )
         super().__init__(*args, **{**kwargs, "backend_args": {"backend": "medkit_atomic"}})
 
@@ -67,13 +67,21 @@ class SafeCheckpointHook(CheckpointHook):
         """Also repeat the validation of the epoch that a resumed run starts from."""
         super().before_train(runner)
         if self.by_epoch and runner.epoch > 0 and _validation_due(runner):
-            runner.logger.info(f"SafeCheckpointHook: validating epoch {runner.epoch} again, it may have been cut off")
+            runner.logger.info(
+                f"SafeCheckpointHook: validating epoch {runner.epoch} again, it may have been cut off"
+            )
             runner.val_loop.run()
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         outdated = None
-        if self.max_keep_ckpts > 0 and len(self.keep_ckpt_ids) == self.max_keep_ckpts and self.keep_ckpt_ids[-1] != step:
-            outdated = self.keep_ckpt_ids.popleft()  # or the base class would delete it before it writes the new one
+        if (
+            self.max_keep_ckpts > 0
+            and len(self.keep_ckpt_ids) == self.max_keep_ckpts
+            and self.keep_ckpt_ids[-1] != step
+        ):
+            outdated = (
+                self.keep_ckpt_ids.popleft()
+            )  # or the base class would delete it before it writes the new one
         super()._save_checkpoint_with_step(runner, step, meta)
         if outdated is not None and outdated != step and is_main_process():
             Path(self.out_dir, self.filename_tmpl.format(outdated)).unlink(missing_ok=True)
@@ -90,8 +98,8 @@ def _validation_due(runner: Runner) -> bool:
 def resume_checkpoint(path: str | Path) -> Path | None:
     """The checkpoint that a run in the folder ``path`` goes on from; ``None`` where there is none yet.
 
-    Takes what ``last_checkpoint`` names; where that is damaged or gone, the newest complete one, and says so. ``path``
-    may also be a checkpoint file, which then must be complete.
+    Takes what ``last_checkpoint`` names; where that is damaged or gone, the newest complete one, and says so.
+    ``path`` may also be a checkpoint file, which then must be complete.
 
     Raises:
         WeightsError: ``path`` is a damaged file, or the folder holds only damaged checkpoints.
@@ -99,9 +107,13 @@ def resume_checkpoint(path: str | Path) -> Path | None:
     path = Path(path)
     if path.is_file():
         if not is_complete(path):
-            raise WeightsError(f"checkpoint {path} is damaged (cut off while it was written?); resume from an earlier one")
+            raise WeightsError(
+                f"checkpoint {path} is damaged (cut off while it was written?); resume from an earlier one"
+            )
         return path
-    candidates = sorted((p for p in path.glob("*_*.pth") if not p.name.startswith("best_")), key=_step, reverse=True)
+    candidates = sorted(
+        (p for p in path.glob("*_*.pth") if not p.name.startswith("best_")), key=_step, reverse=True
+    )
     try:
         last = resolve_checkpoint(path)
     except WeightsError:
@@ -113,12 +125,14 @@ def resume_checkpoint(path: str | Path) -> Path | None:
         names = ", ".join(p.name for p in candidates)
         raise WeightsError(f"all checkpoints in {path} are damaged ({names}); start again without --resume")
     if chosen is not None and chosen != last:
-        print_log(f"{last or path / 'last_checkpoint'} is damaged or missing; resuming from {chosen}", "current", 30)
+        print_log(
+            f"{last or path / 'last_checkpoint'} is damaged or missing; resuming from {chosen}", "current", 30
+        )
     return chosen
 
 
 def is_complete(path: Path) -> bool:
-    """Whether a checkpoint file was written to its end; the list of a torch archive's entries stands at the end."""
+    """Whether a checkpoint was written to its end, where a torch archive has the list of its entries."""
     return path.is_file() and zipfile.is_zipfile(path)
 
 

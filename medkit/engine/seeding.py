@@ -1,9 +1,9 @@
-"""Random numbers that follow from (seed, epoch, rank, worker), so that a resumed run draws what it would have drawn.
+"""Random numbers that follow from (seed, epoch, rank, worker), so that a resumed run draws the same ones.
 
-mmengine seeds once, at the start. A run that is killed in epoch 7 and resumed begins epoch 7 with the generators of
-epoch 0 and so ends with other weights. Besides, its loader workers are seeded with ``seed + worker`` whenever they
-start; with ``persistent_workers=False`` that is each epoch, so the random numbers of the augmentations repeat from epoch
-to epoch. Config: ``custom_hooks = [dict(type='medkit.EpochSeedHook')]``.
+mmengine seeds once, at the start. A run that is killed in epoch 7 and resumed begins epoch 7 with the
+generators of epoch 0 and so ends with other weights. Besides, its loader workers are seeded with ``seed +
+worker`` whenever they start; with ``persistent_workers=False`` that is each epoch, so the random numbers of
+the augmentations repeat from epoch to epoch. Config: ``custom_hooks = [dict(type='medkit.EpochSeedHook')]``.
 """
 
 import random
@@ -27,12 +27,12 @@ _MAIN_PROCESS = 0  # loader workers count from 1
 class EpochSeedHook(Hook):
     """Before each training epoch seeds Python, NumPy and torch, in this process and in the loader's workers.
 
-    The shuffling sampler also receives the seed, because mmengine restores the seed of a resumed run only after the
-    sampler was built. Data sets that keep random state of their own between epochs are not covered.
+    The shuffling sampler also receives the seed, because mmengine restores the seed of a resumed run only
+    after the sampler was built. Data sets that keep random state of their own between epochs are not covered.
 
     Args:
-        seed: ``None`` takes the run's (``randomness = dict(seed=...)``, or the one mmengine drew, which a resumed run
-            restores). All ranks use that of rank 0.
+        seed: ``None`` takes the run's (``randomness = dict(seed=...)``, or the one mmengine drew, which a
+            resumed run restores). All ranks use that of rank 0.
 
     Raises:
         ConfigError: the loader keeps its workers between epochs, or the loop does not count epochs.
@@ -42,7 +42,9 @@ class EpochSeedHook(Hook):
 
     def __init__(self, seed: int | None = None) -> None:
         if seed is not None and (not isinstance(seed, int) or seed < 0):
-            raise ConfigError(f"EpochSeedHook: seed={seed!r} must be a whole number from 0, or None for the run's seed")
+            raise ConfigError(
+                f"EpochSeedHook: seed={seed!r} must be a whole number from 0, or None for the run's seed"
+            )
         self.seed = seed
         self._worker_init: Callable[[int], None] | None = None
 
@@ -50,14 +52,15 @@ class EpochSeedHook(Hook):
         """Check the loader and agree on one seed."""
         if isinstance(runner.train_loop, IterBasedTrainLoop):
             raise ConfigError(
-                "EpochSeedHook seeds each epoch, but train_cfg asks for IterBasedTrainLoop; use "
-                "train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=...) or remove the hook"
+                "EpochSeedHook seeds each epoch, but train_cfg asks for IterBasedTrainLoop; use train_cfg = "
+                "dict(type='EpochBasedTrainLoop', max_epochs=...) or remove the hook"
             )
         loader = runner.train_dataloader
         if loader.persistent_workers:
             raise ConfigError(
-                "EpochSeedHook: train_dataloader has persistent_workers=True, and such workers cannot be seeded for each "
-                "epoch, so a resumed run would differ; set train_dataloader.persistent_workers=False"
+                "EpochSeedHook: train_dataloader has persistent_workers=True, and such workers cannot be "
+                "seeded for each epoch, so a resumed run would differ; set "
+                "train_dataloader.persistent_workers=False"
             )
         shared = [runner.seed if self.seed is None else self.seed]
         broadcast_object_list(shared)
@@ -76,7 +79,7 @@ class EpochSeedHook(Hook):
 
 
 def seed_everything(*key: int) -> None:
-    """Seed Python, NumPy and torch (all devices) from several whole numbers; different keys give unrelated streams."""
+    """Seed Python, NumPy and torch (all devices); different keys give unrelated streams."""
     state = np.random.SeedSequence(key).generate_state(3, np.uint64)
     random.seed(int(state[0]))
     np.random.seed(int(state[1] >> np.uint64(32)))

@@ -1,4 +1,4 @@
-"""The parts of a backbone that `StepwiseUnfreezeHook` freezes and releases: looked up by name, frozen, released."""
+"""The parts of a backbone that `StepwiseUnfreezeHook` looks up by name, freezes and releases."""
 
 from collections.abc import Sequence
 
@@ -12,8 +12,9 @@ class BackboneStages:
     """Groups of parts of a backbone, released from the first to the last; what no group names stays frozen.
 
     Args:
-        backbone: still as it was built; parameters that are frozen now without ``frozen_stages`` explaining it are taken
-            to be ones that the model never trains (``norm_cfg=dict(requires_grad=False)``, fixed position embeddings).
+        backbone: still as it was built; parameters that are frozen now without ``frozen_stages`` explaining
+            it are taken to be ones that the model never trains (``norm_cfg=dict(requires_grad=False)``, fixed
+            position embeddings).
         groups: names of modules or parameters of the backbone, dots allowed; ``''`` is the backbone itself.
 
     Raises:
@@ -61,7 +62,8 @@ def named_module(model: nn.Module, name: str) -> nn.Module:
     except AttributeError:
         children = ", ".join(child for child, _ in model.named_children())
         raise ConfigError(
-            f"StepwiseUnfreezeHook: {type(model).__name__} has no module {name!r}; set `backbone` to one of: {children}"
+            f"StepwiseUnfreezeHook: {type(model).__name__} has no module {name!r}; set `backbone` to one of: "
+            f"{children}"
         ) from None
 
 
@@ -73,8 +75,8 @@ def _lookup(backbone: nn.Module, name: str) -> nn.Module | nn.Parameter:
         known = [child for child, _ in backbone.named_children()]
         known += [param for param, _ in backbone.named_parameters(recurse=False)]
         raise ConfigError(
-            f"StepwiseUnfreezeHook: {type(backbone).__name__} has no stage {name!r}; set `stages` to groups of: "
-            f"{', '.join(known)}"
+            f"StepwiseUnfreezeHook: {type(backbone).__name__} has no stage {name!r}; set `stages` to groups "
+            f"of: {', '.join(known)}"
         )
     return modules[name]
 
@@ -89,11 +91,14 @@ def _check_groups(
     seen: set[nn.Parameter] = set()
     for group, members in zip(groups, params, strict=True):
         if members & seen:
-            raise ConfigError(f"StepwiseUnfreezeHook: {', '.join(group)} shares parameters with an earlier group of stages")
+            raise ConfigError(
+                f"StepwiseUnfreezeHook: {', '.join(group)} shares parameters with an earlier group of stages"
+            )
         if not members - never:
             raise ConfigError(
-                f"StepwiseUnfreezeHook: releasing {', '.join(group)} would train nothing: it has {len(members)} parameters, "
-                "all with requires_grad=False before training starts; remove what freezes it, the hook does that"
+                f"StepwiseUnfreezeHook: releasing {', '.join(group)} would train nothing: it has "
+                f"{len(members)} parameters, all with requires_grad=False before training starts; remove "
+                "what freezes it, the hook does that"
             )
         seen |= members
 

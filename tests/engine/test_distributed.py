@@ -1,4 +1,4 @@
-"""Unfreezing with several processes: two gloo processes through tools/dist_train.sh, and DDP's settings in one."""
+"""Unfreezing with two gloo processes, and DDP's settings in one."""
 
 import socket
 import sys
@@ -41,7 +41,9 @@ def runs(tmp_path_factory):
 
 
 def weights(state, part=""):
-    return {n: v for n, v in state.items() if n.startswith(part) and "running" not in n and "num_batches" not in n}
+    return {
+        n: v for n, v in state.items() if n.startswith(part) and "running" not in n and "num_batches" not in n
+    }
 
 
 def equal(a, b, part=""):
@@ -61,8 +63,8 @@ def test_released_stages_move_and_stay_equal_on_all_ranks(runs):
 
 
 def test_documented_recipe_of_mmdet_fails_the_same_test(runs):
-    """Epoch 2 unfreezes as mmdet's how-to page says, and nothing moves. Epoch 3 also resets ``frozen_stages``, and each
-    rank trains the stages on its own."""
+    """Epoch 2 unfreezes as mmdet's how-to page says, and nothing moves. Epoch 3 also resets
+    ``frozen_stages``, and each rank trains the stages on its own."""
     first, second = runs["recipe"]
     with pytest.raises(AssertionError):
         assert_schedule(first, [1], [[part for group in ORDER for part in group]])
@@ -110,7 +112,7 @@ def test_settings_that_would_part_the_ranks_are_refused(tmp_path, frozen_stages,
 @pytest.mark.filterwarnings("ignore:`broadcast_buffers`")
 @pytest.mark.parametrize("view", [False, True])
 def test_frozen_stages_stand_still_under_ddp(tmp_path, view):
-    """AdamW with weight decay moves whatever has a gradient, be it zero; also with gradients as views of DDP's buckets."""
+    """AdamW with weight decay moves whatever has a gradient, even zero; with and without bucket views."""
     model = wrapped(find_unused_parameters=True, gradient_as_bucket_view=view, broadcast_buffers=view)
     assert_schedule(train_wrapped(tmp_path, model), [1, 2, 3, 4])
 

@@ -1,4 +1,4 @@
-"""A run that is killed and resumed ends like the run that was not; checkpoints survive a kill while they are written."""
+"""A run that is killed and resumed ends like the run that was not; a kill leaves whole checkpoints."""
 
 import csv
 import json
@@ -69,7 +69,9 @@ def assert_equal(a, b, where=""):
 
 
 @pytest.mark.parametrize(
-    ("num_workers", "kill_at"), [(0, "train 2 1"), (2, "val 4 2")], ids=["in an epoch", "in validation, with workers"]
+    ("num_workers", "kill_at"),
+    [(0, "train 2 1"), (2, "val 4 2")],
+    ids=["in an epoch", "in validation, with workers"],
 )
 def test_killed_and_resumed_equals_uninterrupted(tmp_path, num_workers, kill_at):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -153,16 +155,21 @@ def test_mmengine_alone_repeats_the_workers_draws_in_every_epoch(tmp_path):
 def test_persistent_workers_are_refused(tmp_path):
     cfg = toy_config(tmp_path, 1, hooks=[SEED])
     cfg.train_dataloader.update(num_workers=1, persistent_workers=True)
-    with pytest.raises(ConfigError, match="train_dataloader.persistent_workers=False"):
+    with pytest.raises(ConfigError, match=r"train_dataloader.persistent_workers=False"):
         train(cfg)
 
 
 def test_seed_of_a_resumed_run_reaches_the_sampler(tmp_path):
     """Without a seed in the config mmengine draws one, and restores it only after the sampler was built."""
-    save = {"default_hooks": {"checkpoint": {"type": "CheckpointHook", "interval": 1}}, "randomness": {"seed": None}}
+    save = {
+        "default_hooks": {"checkpoint": {"type": "CheckpointHook", "interval": 1}},
+        "randomness": {"seed": None},
+    }
     whole, _ = train(toy_config(tmp_path, 2, hooks=[SEED], **save))
-    again = toy_config(tmp_path, 2, hooks=[SEED], **save, resume=True, load_from=str(tmp_path / "epoch_1.pth"))
-    resumed, record = train(again)
+    again = toy_config(
+        tmp_path, 2, hooks=[SEED], **save, resume=True, load_from=str(tmp_path / "epoch_1.pth")
+    )
+    resumed, _ = train(again)
     assert resumed.train_dataloader.sampler.seed == whole.train_dataloader.sampler.seed == whole.seed
 
 
@@ -179,13 +186,13 @@ def test_a_cut_off_checkpoint_is_passed_over(tmp_path):
     (tmp_path / "last_checkpoint").write_text("")
     assert resume_checkpoint(tmp_path).name == "epoch_1.pth"
     (tmp_path / "epoch_1.pth").write_bytes(b"")
-    with pytest.raises(WeightsError, match="all checkpoints in .* are damaged"):
+    with pytest.raises(WeightsError, match=r"all checkpoints in .* are damaged"):
         resume_checkpoint(tmp_path)
     assert resume_checkpoint(tmp_path / "new") is None
 
 
 def test_writing_is_atomic_and_the_old_checkpoint_goes_last(tmp_path, monkeypatch):
-    """The disk fills up while epoch 3 is written: epochs 1 and 2 are still there, whole, and no half file is."""
+    """The disk fills up while epoch 3 is written: epochs 1 and 2 are there, whole, and no half file."""
     plain, calls = AtomicBackend.put, []
 
     def full_disk(self, obj, filepath):
@@ -207,7 +214,9 @@ def test_checkpoints_load_without_running_code(tmp_path):
     train(toy_config(tmp_path, **settings(epochs=1)))
     content = read_checkpoint(tmp_path)
     assert {"meta", "state_dict", "message_hub", "optimizer"} <= content.keys()
-    train(toy_config(tmp_path, **settings(epochs=2), resume=True, load_from=str(resolve_checkpoint(tmp_path))))
+    train(
+        toy_config(tmp_path, **settings(epochs=2), resume=True, load_from=str(resolve_checkpoint(tmp_path)))
+    )
     logs = "".join(p.read_text() for p in tmp_path.glob("*/*.log"))
     assert "Could not safely load" not in logs
 
@@ -221,12 +230,26 @@ def test_metrics_table_and_environment(tmp_path):
     train(toy_config(tmp_path, **settings(epochs=2)))
     with (tmp_path / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [(r["epoch"], r["split"]) for r in rows] == [("1", "train"), ("1", "val"), ("2", "train"), ("2", "val")]
+    assert [(r["epoch"], r["split"]) for r in rows] == [
+        ("1", "train"),
+        ("1", "val"),
+        ("2", "train"),
+        ("2", "val"),
+    ]
     assert list(rows[0])[:4] == ["epoch", "split", "iter", "lr"]
-    assert float(rows[0]["loss"]) > 0 and not rows[0]["score"] and float(rows[1]["score"]) < 0 and not rows[1]["loss"]
+    assert (
+        float(rows[0]["loss"]) > 0
+        and not rows[0]["score"]
+        and float(rows[1]["score"]) < 0
+        and not rows[1]["loss"]
+    )
     content = json.loads((tmp_path / "environment.json").read_text())
     assert content["seed"] == 7 and content["packages"]["torch"] == torch.__version__.split("+")[0]
     assert {"medkit", "python", "device", "git", "command"} <= content.keys()
     train(toy_config(tmp_path, **settings(epochs=1)))  # a new run in the same folder
     assert len((tmp_path / "metrics.csv").read_text().splitlines()) == 3
-    assert len(list(tmp_path.glob("metrics_before_*.csv"))) == len(list(tmp_path.glob("environment_before_*.json"))) == 1
+    assert (
+        len(list(tmp_path.glob("metrics_before_*.csv")))
+        == len(list(tmp_path.glob("environment_before_*.json")))
+        == 1
+    )

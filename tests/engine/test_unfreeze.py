@@ -1,6 +1,7 @@
 """`StepwiseUnfreezeHook` with the real mmdet ResNet in mmengine's Runner, in one process."""
 
 import copy
+from itertools import pairwise
 
 import pytest
 import torch
@@ -22,11 +23,11 @@ HOOK = {"type": "medkit.StepwiseUnfreezeHook"}
 
 
 def assert_schedule(states, schedule, order=ORDER):
-    """Each group stands still to the bit, batch-norm statistics included, before its epoch and moves after it."""
-    assert all(moved(a, b, "head")[1] for a, b in zip(states, states[1:], strict=False))
+    """Each group stands still to the bit, with its statistics, before its epoch and moves after it."""
+    assert all(moved(a, b, "head")[1] for a, b in pairwise(states))
     for group, release in zip(order, schedule, strict=True):
         for part in group:
-            changes = [moved(a, b, part) for a, b in zip(states, states[1:], strict=False)]
+            changes = [moved(a, b, part) for a, b in pairwise(states)]
             assert changes[:release] == [(False, False)] * release, part
             assert changes[release:] == [(True, True)] * (len(changes) - release), part
 
@@ -56,7 +57,11 @@ def test_stages_move_from_their_epoch_on(tmp_path, optimizer):
 
 
 def test_validation_between_epochs_does_not_wake_frozen_statistics(tmp_path):
-    val = {"dataset": {"type": "ToyImages"}, "sampler": {"type": "DefaultSampler", "shuffle": False}, "batch_size": 16}
+    val = {
+        "dataset": {"type": "ToyImages"},
+        "sampler": {"type": "DefaultSampler", "shuffle": False},
+        "batch_size": 16,
+    }
     _, record = train(
         toy_config(
             tmp_path,
@@ -107,14 +112,16 @@ def test_parameters_missing_from_the_optimizer_are_refused(tmp_path):
 def test_norms_that_the_model_never_trains_stay_frozen(tmp_path):
     norm_cfg = {"type": "BN", "requires_grad": False}
     model = {"type": "ToyDetector", "backbone": {**RESNET, "norm_cfg": norm_cfg, "norm_eval": True}}
-    runner, record = train(toy_config(tmp_path, max_epochs=2, model=model, hooks=[{**HOOK, "mode": "flex"}]))
+    _, record = train(toy_config(tmp_path, max_epochs=2, model=model, hooks=[{**HOOK, "mode": "flex"}]))
     assert not moved(record.states[0], record.states[-1], "backbone.bn1.weight")[0]
     assert moved(record.states[0], record.states[-1], "backbone.conv1")[1]
 
 
 def test_averaged_weights_of_frozen_stages_equal_the_weights(tmp_path):
     runner, record = train(
-        toy_config(tmp_path, max_epochs=2, hooks=[{**HOOK, "mode": "fix"}, {"type": "EMAHook", "momentum": 0.1}])
+        toy_config(
+            tmp_path, max_epochs=2, hooks=[{**HOOK, "mode": "fix"}, {"type": "EMAHook", "momentum": 0.1}]
+        )
     )
     averaged = next(h for h in runner.hooks if isinstance(h, EMAHook)).ema_model.module.state_dict()
     for name, value in record.states[0].items():
@@ -158,7 +165,10 @@ class ToyPatches(torch.nn.Module):
 def test_another_backbone_with_dotted_names_and_bare_parameters(tmp_path):
     stages = [["blocks.2"], ["blocks.1", "blocks.0"], ["embed", "pos"]]
     cfg = toy_config(
-        tmp_path, 4, model={"type": "ToyDetector", "backbone": {"type": "ToyPatches"}}, hooks=[{**HOOK, "stages": stages}]
+        tmp_path,
+        4,
+        model={"type": "ToyDetector", "backbone": {"type": "ToyPatches"}},
+        hooks=[{**HOOK, "stages": stages}],
     )
     _, record = train(cfg)
     assert_schedule(record.states, [1, 2, 3], [[f"backbone.{name}" for name in group] for group in stages])
@@ -170,8 +180,10 @@ def test_a_resumed_run_is_in_the_state_of_its_epoch(tmp_path):
     whole = toy_config(tmp_path, hooks=[HOOK, {"type": "medkit.EpochSeedHook"}], default_hooks=save)
     _, uninterrupted = train(copy.deepcopy(whole))
     resumed = copy.deepcopy(whole)
-    resumed.update(load_from=str(tmp_path / "epoch_3.pth"), resume=True, experiment_name=f"resumed_{tmp_path}")
-    runner, record = train(resumed)
+    resumed.update(
+        load_from=str(tmp_path / "epoch_3.pth"), resume=True, experiment_name=f"resumed_{tmp_path}"
+    )
+    _, record = train(resumed)
     assert_schedule([uninterrupted.states[3], *record.states[1:]], [0, 0, 0, 1])
     for name, value in record.states[-1].items():
         assert torch.equal(value, uninterrupted.states[-1][name]), name

@@ -1,4 +1,4 @@
-"""A tiny detector-like model round the real mmdet ResNet, and its data; imported by tests and by their subprocesses."""
+"""A tiny model round the real mmdet ResNet, and its data; imported by tests and their subprocesses."""
 
 import copy
 import os
@@ -99,7 +99,7 @@ class Snapshots(Hook):
 
 @HOOKS.register_module()
 class DocumentedUnfreeze(Hook):
-    """What mmdet's how-to page tells users to do; ``reset_from`` adds the cure of its first defect in that epoch."""
+    """What mmdet's how-to page tells users to do; ``reset_from`` cures its first defect from then on."""
 
     def __init__(self, epoch, reset_from=None):
         self.epoch, self.reset_from = epoch, reset_from
@@ -115,7 +115,7 @@ class DocumentedUnfreeze(Hook):
 
 @HOOKS.register_module()
 class KillAt(Hook):
-    """Kills the process where the environment variable KILL_AT says, e.g. ``train 3 1``: epoch 3, iteration 1."""
+    """Kills the process where the variable KILL_AT says, e.g. ``train 3 1``: epoch 3, iteration 1."""
 
     priority = "LOWEST"
 
@@ -139,7 +139,7 @@ def _inner(runner):
 
 
 def moved(before, after, part):
-    """Whether the parameters under ``part`` and its batch-norm statistics changed: (any changed, all changed)."""
+    """Whether parameters and batch-norm statistics under ``part`` changed: (any, all)."""
     names = [n for n in before if n.startswith(part) and "num_batches" not in n]
     assert names, part
     changed = [not torch.equal(before[n], after[n]) for n in names]
@@ -178,7 +178,7 @@ def toy_config(work_dir, max_epochs=5, hooks=(), **changes):
 
 
 def train(cfg, model=None):
-    """Train; returns the runner and its `Snapshots`. ``model`` replaces the one that was built from the config."""
+    """Train; returns the runner and its `Snapshots`. ``model`` replaces the config's."""
     runner = Runner.from_cfg(cfg)
     runner.model = runner.model if model is None else model
     runner.train()
@@ -213,6 +213,8 @@ def command(*args, **env):
 
 def run_tool(*args, **env):
     """Run to the end; returns stdout and stderr together."""
-    done = subprocess.run(**command(*args, **env), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
+    done = subprocess.run(
+        **command(*args, **env), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stdout[-4000:]
     return done.stdout
