@@ -148,6 +148,8 @@ def _score(
     metric_cfg.update(score_thr=threshold.value, score_thr_from=threshold.source, out_dir=None)
     name = f"{checkpoint.stem}_{split}_{time.time_ns()}"  # mmengine keeps loggers and the like by this name
     cfg.merge_from_dict(dict(work_dir=str(out), load_from=None, resume=False, experiment_name=name))
+    if cfg.get("visualizer"):
+        cfg.visualizer.name = name
     cfg.test_dataloader, cfg.test_evaluator = cfg[f"{split}_dataloader"], [metric_cfg]
     cfg.test_cfg = cfg.get("test_cfg") or ConfigDict(type="TestLoop")
     cfg.custom_hooks = []  # they serve training; a checkpoint holds averaged weights already

@@ -81,25 +81,30 @@ def prediction_sheet(
 def _draw_tile(axes: Axes, tile: SheetTile, classes: Sequence[str]) -> None:
     height, width = tile.image.shape[:2]
     axes.imshow(tile.image, cmap="gray", vmin=0, vmax=255)
+    axes.set_xlim(-0.5, width - 0.5)
+    axes.set_ylim(height - 0.5, -0.5)
     for box, label in zip(tile.gt_bboxes, tile.gt_labels, strict=True):
         _draw_box(axes, box, TRUTH, 2.4)
         low = box[3] > 0.93 * height  # no room below: write inside the box
-        _write(axes, box[0], min(box[3], height), classes[int(label)], TRUTH, "bottom" if low else "top")
+        _write(axes, box, min(box[3], height), classes[int(label)], TRUTH, "bottom" if low else "top")
     order = np.argsort(tile.pred_scores, kind="stable")  # the surest on top
     for index in order:
         box, label = tile.pred_bboxes[index], int(tile.pred_labels[index])
         _draw_box(axes, box, class_color(label), 1.6)
         high = box[1] < 0.07 * height
         text = f"{classes[label]} {tile.pred_scores[index]:.2f}"
-        _write(axes, max(box[0], 0), max(box[1], 0), text, class_color(label), "top" if high else "bottom")
-    axes.set_xlim(-0.5, width - 0.5)
-    axes.set_ylim(height - 0.5, -0.5)
+        _write(axes, box, max(box[1], 0), text, class_color(label), "top" if high else "bottom")
     axes.set_title(tile.title, fontsize=8.5)
 
 
-def _write(axes: Axes, x: float, y: float, text: str, color: str, side: str) -> None:
+def _write(axes: Axes, box: np.ndarray, y: float, text: str, color: str, side: str) -> None:
+    """Write text at height y from the box's left edge, or up to its right edge near the image's border."""
+    width = axes.get_xlim()[1]
+    to_left = box[0] > 0.75 * width
+    x = min(box[2], width) if to_left else max(box[0], 0)
     shade = {"facecolor": "black", "alpha": 0.55, "edgecolor": "none", "pad": 0.8}
-    axes.text(x, y, text, color=color, fontsize=8, va=side, clip_on=True, bbox=shade)
+    ha = "right" if to_left else "left"
+    axes.text(x, y, text, color=color, fontsize=8, ha=ha, va=side, clip_on=True, bbox=shade)
 
 
 def _draw_box(axes: Axes, box: np.ndarray, color: str, linewidth: float) -> None:

@@ -24,7 +24,6 @@ from ..prepared import LIVER, write_prepared
 test.__test__ = False  # it is the function under test, not a test
 
 
-@MODELS.register_module(force=True)
 class OracleDetector(BaseModel):
     """Predicts every lesion at score .62, but misses 'HCC', and invents a box at .33 in every image."""
 
@@ -59,7 +58,8 @@ def loader(root, split):
 
 
 @pytest.fixture
-def cfg(tmp_path):
+def cfg(tmp_path, monkeypatch):
+    monkeypatch.setitem(MODELS.module_dict, "OracleDetector", OracleDetector)
     root = write_prepared(tmp_path / "data", num_images=8)
     evaluator = dict(type="medkit.LesionMetric")
     content = dict(

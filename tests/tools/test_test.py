@@ -1,7 +1,6 @@
 """The command line of tools/test.py: a real detector end to end, and errors in one line."""
 
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,9 +13,14 @@ REPO = Path(__file__).resolve().parents[2]
 CONFIG = "configs/centernet_liver.py"
 
 
-def run_tool(*args):
-    command = [sys.executable, "tools/test.py", CONFIG, *map(str, args)]
-    return subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=300)
+def run_tool(monkeypatch, *args):
+    """Run the tool in this process, which spares the imports; returns its exit status."""
+    monkeypatch.setattr(sys, "argv", ["test.py", str(REPO / CONFIG), *map(str, args)])
+    try:
+        runpy.run_path(str(REPO / "tools" / "test.py"), run_name="__main__")
+    except SystemExit as stopped:
+        return stopped.code
+    return 0
 
 
 @pytest.fixture(scope="module")
@@ -38,31 +42,23 @@ def run_folder(tmp_path_factory):
     return folder
 
 
-def test_end_to_end(data, run_folder):
-    done = run_tool(run_folder, "--data-root", data, "--quick", "--sheet", 2)
-    assert done.returncode == 0, done.stderr[-2000:]
+def test_end_to_end(data, run_folder, monkeypatch, capfd):
+    assert run_tool(monkeypatch, run_folder, "--data-root", data, "--quick", "--sheet", 2) == 0
+    printed = capfd.readouterr().out
     for text in ("COCO bbox  mAP", "AP50", "macro", "chosen on val.json", "malignant against benign"):
-        assert text in done.stdout
+        assert text in printed
     names = {path.name for path in (run_folder / "test").iterdir()}
     assert {"metrics.json", "per_class.csv", "confusion_matrix.csv", "confusion_matrix.png",
             "predictions.json", "sheet.png"} <= names  # fmt: skip
     assert not (run_folder / "thresholds.json").exists()  # quick mode chooses on two images
 
 
-def run_here(monkeypatch, *args):
-    """The tool in this process, which spares the imports; returns its exit status."""
-    monkeypatch.setattr(sys, "argv", ["test.py", str(REPO / CONFIG), *map(str, args)])
-    with pytest.raises(SystemExit) as stopped:
-        runpy.run_path(str(REPO / "tools" / "test.py"), run_name="__main__")
-    return stopped.value.code
-
-
 def test_missing_checkpoint_is_one_line(data, tmp_path, monkeypatch, capsys):
-    assert run_here(monkeypatch, tmp_path / "absent", "--data-root", data) == 2
+    assert run_tool(monkeypatch, tmp_path / "absent", "--data-root", data) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: checkpoint") and error.count("\n") == 1
 
 
 def test_threshold_out_of_range(monkeypatch, capsys):
-    assert run_here(monkeypatch, "x.pth", "--score-thr", "1.2") == 2
+    assert run_tool(monkeypatch, "x.pth", "--score-thr", "1.2") == 2
     assert "1.2 is not in [0, 1]" in capsys.readouterr().err
