@@ -156,3 +156,14 @@ def test_wrong_arguments_are_errors(tmp_path: Path) -> None:
             CollapseMonitorHook(**arguments)
     with pytest.raises(ConfigError, match=r"TinySiamese has no module 'projector'; .*'neck'"):
         run(tmp_path, True, lr=0.05, epochs=1, outputs=dict(z="projector"))
+
+
+def test_ranks_report_their_mean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def other_rank_collapsed(mean: Tensor, op: str) -> None:
+        assert op == "mean"
+        mean.div_(2)
+
+    monkeypatch.setattr("medkit.engine.collapse.all_reduce", other_rank_collapsed)
+    assert logged(run(tmp_path, True, lr=0.05, epochs=1))[0]["selfsup/std_ratio"] == pytest.approx(
+        0.5, abs=0.02
+    )
