@@ -17,7 +17,7 @@ from importlib import metadata
 PACKAGES = ("torch", "torchvision", "mmengine", "mmcv", "mmdet", "mmpretrain", "numpy", "cv2", "pycocotools")
 
 _CURES = {
-    "cv2": "apt-get install libgl1 libglib2.0-0, or pip install --force-reinstall opencv-python-headless",
+    "cv2": "pip install --force-reinstall --no-deps opencv-python-headless",
     "torchvision": "reinstall both: pip install --force-reinstall -c constraints.txt torch torchvision",
 }
 _COMMON_CURE = "pip install -c constraints.txt -e ."
