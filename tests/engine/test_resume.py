@@ -33,6 +33,7 @@ def settings(num_workers=0, epochs=5):
             {"type": "KillAt"},
         ],
         "train_dataloader": {**loader, "dataset": {"type": "ToyImages"}, "num_workers": num_workers},
+        "optim_wrapper": {"optimizer": {"type": "AdamW", "lr": 0.01, "weight_decay": 0.1, "fused": True}},
         "val_dataloader": {**loader, "dataset": {"type": "ToyImages", "noise": 0.0}},
         "val_cfg": {},
         "val_evaluator": {"type": "ToyMetric"},
