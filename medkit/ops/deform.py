@@ -29,11 +29,11 @@ class _Geometry:
 
 def _forward(
     input: Tensor, weight: Tensor, offset: Tensor, mask: Tensor | None, bias: Tensor | None, geo: _Geometry
-):
+) -> Tensor:
     dtype = compute_dtype(input)
-    x, w, off, m, b = (None if t is None else t.to(dtype) for t in (input, weight, offset, mask, bias))
-    m = x.new_zeros((x.shape[0], 0)) if m is None else m
-    b = x.new_zeros(w.shape[0]) if b is None else b
+    x, w, off = (t.to(dtype) for t in (input, weight, offset))
+    m = x.new_zeros((x.shape[0], 0)) if mask is None else mask.to(dtype)
+    b = x.new_zeros(w.shape[0]) if bias is None else bias.to(dtype)
     return torchvision_op("deform_conv2d")(x, w, off, m, b, *astuple(geo), mask is not None)
 
 
