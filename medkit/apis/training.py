@@ -8,6 +8,7 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from medkit.engine import prepare_cpu_processes
 from medkit.errors import ConfigError, DatasetError
 
 
@@ -26,6 +27,7 @@ def train(cfg: Config, *, resume: bool | str = False) -> Runner:
         cfg.resume = True
         cfg.load_from = resume if isinstance(resume, str) else None
     check_before_training(cfg)
+    prepare_cpu_processes(cfg)
     runner = Runner.from_cfg(cfg)
     if cfg.get("channels_last"):
         runner.model.to(memory_format=torch.channels_last)
