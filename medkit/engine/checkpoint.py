@@ -186,6 +186,7 @@ class PretrainedBackbone:
         print_log(f"{type(module).__name__} loaded from {self.checkpoint}: {report}", logger="current")
         for child in module.modules():
             if child is not module:
-                child.is_init = True  # BaseModule.init_weights skips such children
+                # BaseModule.init_weights skips such children
+                child.is_init = True  # type: ignore[assignment]
         if hasattr(module, "_params_init_info"):
             update_init_info(module, init_info=f"PretrainedBackbone: loaded from {self.checkpoint}")

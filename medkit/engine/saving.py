@@ -114,12 +114,10 @@ def resume_checkpoint(path: str | Path) -> Path | None:
     candidates = sorted(
         (p for p in path.glob("*_*.pth") if not p.name.startswith("best_")), key=_step, reverse=True
     )
-    try:
-        last = resolve_checkpoint(path)
-    except WeightsError:
-        last = None
-    else:
-        candidates = [last, *(p for p in candidates if _step(p) < _step(last))]
+    last = _named_last(path)
+    if last is not None:
+        step = _step(last)
+        candidates = [last, *(p for p in candidates if _step(p) < step)]
     chosen = next((p for p in candidates if is_complete(p)), None)
     if candidates and chosen is None:
         names = ", ".join(p.name for p in candidates)
@@ -129,6 +127,13 @@ def resume_checkpoint(path: str | Path) -> Path | None:
             f"{last or path / 'last_checkpoint'} is damaged or missing; resuming from {chosen}", "current", 30
         )
     return chosen
+
+
+def _named_last(folder: Path) -> Path | None:
+    try:
+        return resolve_checkpoint(folder)
+    except WeightsError:
+        return None
 
 
 def is_complete(path: Path) -> bool:

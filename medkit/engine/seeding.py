@@ -9,6 +9,7 @@ the augmentations repeat from epoch to epoch. Config: ``custom_hooks = [dict(typ
 import random
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -92,6 +93,6 @@ def _init_worker(worker_id: int, key: tuple[int, ...], first: Callable[[int], No
     seed_everything(*key, worker_id + 1)
 
 
-def _sampler(loader: DataLoader) -> object:
+def _sampler(loader: DataLoader) -> Any:
     """The sampler that draws the indices, also below a batch sampler from the config."""
     return getattr(loader.batch_sampler, "sampler", loader.sampler)

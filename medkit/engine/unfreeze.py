@@ -87,7 +87,7 @@ class StepwiseUnfreezeHook(Hook):
         self.schedule = None if schedule is None else list(schedule)
         self.stages = [tuple(group) for group in stages]
         self.backbone = backbone
-        self._parts: BackboneStages | None = None
+        self._parts: BackboneStages  # from before_train on
         self._epochs: list[int] = []  # release epoch of each group
         self._count = -1  # groups released so far
         self._still: list[nn.Module] = []  # modules kept in eval mode
@@ -99,14 +99,16 @@ class StepwiseUnfreezeHook(Hook):
         """
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         backbone = named_module(model, self.backbone)
-        if self._parts is None or self._parts.backbone is not backbone:
-            groups = {"stepwise": self.stages, "fix": [], "flex": [("",)]}[self.mode]
-            self._parts = BackboneStages(backbone, groups)
+        if not hasattr(self, "_parts") or self._parts.backbone is not backbone:
+            groups: dict[str, list[tuple[str, ...]]]
+            groups = {"stepwise": self.stages, "fix": [], "flex": [("",)]}
+            self._parts = BackboneStages(backbone, groups[self.mode])
         self._epochs = {"stepwise": self._release_epochs(runner), "fix": [], "flex": [0]}[self.mode]
         self._check_optimizer(runner)
         self._check_wrapper(runner)
         if hasattr(backbone, "frozen_stages"):
-            backbone.frozen_stages = -1  # or the backbone's own train() would freeze again
+            # or the backbone's own train() would freeze again
+            backbone.frozen_stages = -1  # type: ignore[assignment]
         self._count = -1
         self._update(runner)
 

@@ -1,7 +1,6 @@
-"""Unfreezing with two gloo processes, and DDP's settings in one."""
+"""Unfreezing with two gloo processes through dist_train.sh, and DDP's settings in one process."""
 
 import socket
-import sys
 
 import pytest
 import torch
@@ -14,34 +13,14 @@ from tests.engine.test_unfreeze import HOOK, ORDER, assert_schedule
 from tests.engine.toy import REPO, RESNET, moved, run_tool, toy_config, train, write_config
 
 
-def free_port():
+def train_on_two_processes(folder, **kwargs):
+    """Returns the weights of both ranks before each epoch and at the end."""
+    config = write_config(folder, find_unused_parameters=True, **kwargs)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def states_of_both_ranks(folder):
-    """The weights of each rank before each epoch and at the end."""
+        port = str(probe.getsockname()[1])
+    run_tool("bash", REPO / "tools/dist_train.sh", config, 2, "--work-dir", folder, MASTER_PORT=port)
     return [torch.load(folder / f"states_rank{rank}.pt") for rank in (0, 1)]
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """The same training with our hook and with the recipe that mmdet documents."""
-    ours, recipe = tmp_path_factory.mktemp("ours"), tmp_path_factory.mktemp("recipe")
-    write_config(ours, hooks=[HOOK], find_unused_parameters=True)
-    write_config(
-        recipe,
-        max_epochs=3,
-        model={"type": "ToyDetector", "backbone": {**RESNET, "frozen_stages": 4}},
-        hooks=[{"type": "DocumentedUnfreeze", "epoch": 1, "reset_from": 2}],
-        optim_wrapper={"optimizer": {"type": "AdamW", "lr": 0.01}},
-        find_unused_parameters=True,
-    )
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
-    torchrun.append(f"--master-port={free_port()}")
-    run_tool(*torchrun, REPO / "tests/engine/launch.py", ours / "toy.py", recipe / "toy.py")
-    return {"ours": states_of_both_ranks(ours), "recipe": states_of_both_ranks(recipe)}
 
 
 def weights(state, part=""):
@@ -55,7 +34,8 @@ def equal(a, b, part=""):
     return all(torch.equal(a[name], b[name]) for name in a)
 
 
-def assert_released_and_synchronised(first, second):
+def test_released_stages_move_and_stay_equal_on_all_ranks(tmp_path):
+    first, second = train_on_two_processes(tmp_path, hooks=[HOOK])
     assert_schedule(first, [1, 2, 3, 4])
     for epoch, (a, b) in enumerate(zip(first, second, strict=True)):
         assert equal(a, b), epoch
@@ -65,22 +45,16 @@ def assert_released_and_synchronised(first, second):
     assert not torch.equal(first[2][running], second[2][running])
 
 
-def test_released_stages_move_and_stay_equal_on_all_ranks(runs):
-    assert_released_and_synchronised(*runs["ours"])
-
-
-@pytest.mark.xfail(reason="tools/train.py does not call prepare_cpu_processes yet", strict=False)
-def test_the_same_through_dist_train_sh(tmp_path):
-    config = write_config(tmp_path, hooks=[HOOK], find_unused_parameters=True)
-    script = ["bash", REPO / "tools/dist_train.sh", config, 2, "--work-dir", tmp_path]
-    run_tool(*script, MASTER_PORT=str(free_port()))
-    assert_released_and_synchronised(*states_of_both_ranks(tmp_path))
-
-
-def test_documented_recipe_of_mmdet_fails_the_same_test(runs):
-    """Epoch 2 unfreezes as mmdet's how-to page says, and nothing moves. Epoch 3 also resets
-    ``frozen_stages``, and each rank trains the stages on its own."""
-    first, second = runs["recipe"]
+def test_documented_recipe_of_mmdet_fails_the_same_test(tmp_path):
+    """Epoch 2 unfreezes as mmdet's how-to page says: nothing moves. Epoch 3 also resets ``frozen_stages``,
+    and each rank trains the stages on its own."""
+    first, second = train_on_two_processes(
+        tmp_path,
+        max_epochs=3,
+        model={"type": "ToyDetector", "backbone": {**RESNET, "frozen_stages": 4}},
+        hooks=[{"type": "DocumentedUnfreeze", "epoch": 1, "reset_from": 2}],
+        optim_wrapper={"optimizer": {"type": "AdamW", "lr": 0.01}},
+    )
     with pytest.raises(AssertionError):
         assert_schedule(first, [1], [[part for group in ORDER for part in group]])
     assert not moved(first[0], first[2], "backbone")[0]

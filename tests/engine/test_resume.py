@@ -81,7 +81,7 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path, num_workers, kill_at)
     config = write_config(killed, **settings(num_workers))
     tool = command(REPO / "tools/train.py", config, "--work-dir", killed, KILL_AT=kill_at)
     tool["args"].insert(0, tool["env"]["PYTHON"])
-    done = subprocess.run(**tool, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
+    done = subprocess.run(**tool, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
     assert done.returncode == -signal.SIGKILL, done.stdout[-4000:]
     last = resume_checkpoint(killed)
     assert last.name == f"epoch_{kill_at.split()[1]}.pth"

@@ -214,7 +214,7 @@ def command(*args, **env):
 def run_tool(*args, **env):
     """Run to the end; returns stdout and stderr together."""
     done = subprocess.run(
-        **command(*args, **env), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120
+        **command(*args, **env), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300
     )
     assert done.returncode == 0, done.stdout[-4000:]
     return done.stdout
