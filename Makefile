@@ -9,6 +9,9 @@ export PYTHONDONTWRITEBYTECODE ?= 1
 $(VENV)/.installed: setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check --prefer-binary -c constraints.txt -e '.[dev]'
+	@# mmcv asks for the OpenCV build with a window system; a machine without one gets the headless build in its place.
+	$(PY) -c "import cv2" 2>/dev/null || \
+	  $(PY) -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps -c constraints.txt opencv-python-headless
 	touch $@
 
 install: $(VENV)/.installed

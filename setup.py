@@ -27,7 +27,7 @@ setup(
         "torchvision>=0.21",
         "numpy>=1.26",
         "scipy>=1.11",
-        "opencv-python-headless>=4.8",
+        "opencv-python>=4.8",
         "Pillow>=10",
         "ImageHash>=4.3",
         "pycocotools>=2.0.8",
