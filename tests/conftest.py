@@ -1,6 +1,8 @@
 """Fixtures that several rooms share."""
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,3 +26,13 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"real image sets are not at {path}; set MEDKIT_SHARED_DATA to run this test")
     return path
+
+
+@pytest.fixture(autouse=True)
+def _no_leftover_scope() -> Iterator[None]:
+    """A Runner leaves its default scope behind, in which the next test would look up its types."""
+    yield
+    if "mmengine" in sys.modules:
+        from mmengine.registry import DefaultScope
+
+        DefaultScope._instance_dict.clear()

@@ -19,7 +19,7 @@ from medkit.errors import ConfigError
 _REFERENCE = re.compile(r"\$\{([^{}]+)\}")
 
 # What quick mode sets: two iterations on tiny images, to prove that a config runs at all.
-_QUICK = {"img_size": 64, "max_epochs": 2, "batch_size": 2, "num_workers": 0}
+_QUICK = {"img_size": 64, "max_epochs": 2, "batch_size": 2, "num_workers": 0, "unfreeze_schedule": None}
 
 
 def load_config(

@@ -8,7 +8,9 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from medkit.engine import prepare_cpu_processes
+from medkit.data.checks import check_dataset
+from medkit.engine import prepare_cpu_processes, resolve_checkpoint
+from medkit.engine.saving import resume_checkpoint
 from medkit.errors import ConfigError, DatasetError
 
 
@@ -17,15 +19,15 @@ def train(cfg: Config, *, resume: bool | str = False) -> Runner:
 
     Args:
         cfg: what `load_config` returned.
-        resume: ``True`` goes on from the last checkpoint of ``cfg.work_dir`` (from the start where there is none);
-            a path goes on from that checkpoint.
+        resume: ``True`` goes on from the last complete checkpoint of ``cfg.work_dir`` (from the start where there is
+            none); a path goes on from that checkpoint.
 
     Raises:
         DatasetError, WeightsError, ConfigError: see `check_before_training`.
     """
     if resume:
-        cfg.resume = True
-        cfg.load_from = resume if isinstance(resume, str) else None
+        found = resume_checkpoint(resolve_checkpoint(resume) if isinstance(resume, str) else cfg.work_dir)
+        cfg.resume, cfg.load_from = found is not None, found and str(found)
     check_before_training(cfg)
     prepare_cpu_processes(cfg)
     runner = Runner.from_cfg(cfg)
@@ -43,9 +45,6 @@ def check_before_training(cfg: Config) -> None:
         WeightsError: a checkpoint that the config starts from is missing.
         ConfigError: there is nothing to train.
     """
-    from medkit.data.checks import check_dataset
-    from medkit.engine.checkpoint import resolve_checkpoint
-
     if cfg.get("train_dataloader") is None or cfg.get("train_cfg") is None:
         raise ConfigError(f"{cfg.filename} has no train_dataloader or train_cfg, so there is nothing to train")
     problems = check_dataset(cfg)
