@@ -1,4 +1,4 @@
-"""Package metadata. Ranges live here; the exact tested set is constraints.txt (``pip install -c constraints.txt .``)."""
+"""Package metadata: ranges live here, the exact tested set in constraints.txt."""
 
 import re
 from pathlib import Path

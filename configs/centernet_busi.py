@@ -1,5 +1,5 @@
 # Reaches: see docs/detection.md, section "BUSI".
-# Takes: see there; meant for two CPU cores. ResNet-18, 128 px, all weights train from the start, no pre-training.
+# Takes: see there; meant for two CPU cores. ResNet-18 at stride 16, 128 px, no pre-training, all weights train.
 # Command: python tools/train.py configs/centernet_busi.py --data-root data/busi
 _base_ = [
     './_base_/datasets/lesions.py',
@@ -10,6 +10,7 @@ _base_ = [
 data_root = 'data/busi/'
 classes = ('benign', 'malignant')
 img_size = 128
+output_stride = 16
 batch_size = 16
 cache_dir = '${data_root}cache'
 num_workers = 1

@@ -1,6 +1,6 @@
 # Reaches: see docs/detection.md, section "BUSI".
 # Takes: see there; meant for two CPU cores. As centernet_busi.py, from SimSiam, unfrozen stage by stage.
-# Command: python tools/train.py configs/centernet_simsiam_busi.py --data-root data/busi  (first: configs/simsiam_busi.py)
+# Command: python tools/train.py configs/centernet_simsiam_busi.py --data-root data/busi  (after simsiam_busi.py)
 _base_ = ['./centernet_busi.py']
 pretrained = 'work_dirs/simsiam_busi'
 unfreeze = 'stepwise'

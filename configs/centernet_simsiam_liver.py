@@ -1,4 +1,4 @@
-# Reaches: AP50 .568 in report B ("stepwise", private images); see docs/detection.md for what we measured on public ones.
+# Reaches: AP50 .568 in report B ("stepwise", private images); docs/detection.md has what we measured on public ones.
 # Takes: not measured on a GPU. ResNet-18 from SimSiam, unfrozen stage by stage, 512 px, 300 epochs.
 # Command: python tools/train.py configs/centernet_simsiam_liver.py  (first: tools/train.py configs/simsiam_liver.py)
 _base_ = [

@@ -1,6 +1,6 @@
 # Reaches: see docs/detection.md, section "Demo"; `make demo` prints it.
 # Takes: see there; meant for two CPU cores. SimSiam's ResNet-18, unfrozen stage by stage, phantom images at 128 px.
-# Command: python tools/train.py configs/centernet_simsiam_phantom.py  (first: configs/simsiam_phantom.py), or `make demo`
+# Command: python tools/train.py configs/centernet_simsiam_phantom.py, or `make demo`
 _base_ = [
     './_base_/datasets/lesions.py',
     './_base_/models/centernet_r18.py',
@@ -9,6 +9,7 @@ _base_ = [
 ]
 data_root = 'data/phantom/'
 img_size = 128
+output_stride = 16
 batch_size = 16
 cache_dir = '${data_root}cache'
 num_workers = 1

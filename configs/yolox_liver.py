@@ -93,7 +93,9 @@ optim_wrapper = dict(
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
 )
 param_scheduler = [
-    dict(type='mmdet.QuadraticWarmupLR', by_epoch=True, begin=0, end='${min(5, max_epochs)}', convert_to_iter_based=True),
+    dict(
+        type='mmdet.QuadraticWarmupLR', by_epoch=True, begin=0, end='${min(5, max_epochs)}', convert_to_iter_based=True
+    ),
     dict(
         type='mmengine.CosineAnnealingLR',
         eta_min='${lr * 0.05}',

@@ -23,7 +23,7 @@ def imported(path: Path, *, top_level_only: bool = False) -> set[str]:
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             package = list(path.relative_to(REPO).with_suffix("").parts)[: -node.level or None]
-            base = ".".join(package + [node.module or ""]).strip(".") if node.level else node.module
+            base = ".".join([*package, node.module or ""]).strip(".") if node.level else node.module
             names.update({base} | {f"{base}.{alias.name}" for alias in node.names})
     return names
 

@@ -49,24 +49,25 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="train for two iterations only")
     args = parser.parse_args()
-    out = Path(args.out)
+    start, out = time.time(), Path(args.out)
     shutil.rmtree(REPO / out, ignore_errors=True)
     os.environ["PYTHONPATH"] = f"{REPO}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
     export, data = str(out / "export"), str(out / "data")
     ssl, det = str(out / "simsiam_phantom"), str(out / "centernet_simsiam_phantom")
-    seed, jobs = str(args.seed), str(os.cpu_count())
+    seeded = ["--seed", str(args.seed), "--jobs", str(os.cpu_count())]
     train = ["--data-root", data, *(["--quick"] if args.quick else []), *(["--amp"] if bf16_is_fast() else [])]
 
-    run("1/5 phantom export", "-m", "data_prep.phantom", export, "--patients", str(args.patients), "--seed", seed, "--jobs", jobs)
-    run("2/5 cleaning, conversion, split by patient", "-m", "data_prep", export, data, "--seed", seed, "--jobs", jobs)
+    detector = "configs/centernet_simsiam_phantom.py"
+    run("1/5 phantom export", "-m", "data_prep.phantom", export, "--patients", str(args.patients), *seeded)
+    run("2/5 cleaning, conversion, split by patient", "-m", "data_prep", export, data, *seeded)
     run("3/5 SimSiam on the training images", "tools/train.py", "configs/simsiam_phantom.py", "--work-dir", ssl, *train)
     run(
         "4/5 CenterNet, unfrozen stage by stage",
-        *("tools/train.py", "configs/centernet_simsiam_phantom.py", "--work-dir", det, *train),
-        *("--cfg-options", f"pretrained={ssl}", f"seed={seed}"),
+        *("tools/train.py", detector, "--work-dir", det, *train),
+        *("--cfg-options", f"pretrained={ssl}", f"seed={args.seed}"),
     )
-    run("5/5 test on held-out patients", "tools/test.py", "configs/centernet_simsiam_phantom.py", det, "--data-root", data)
-    print(f"\ndemo: {cpu_seconds():.0f} s of CPU in all; results and pictures are in {out}", flush=True)
+    run("5/5 test on held-out patients", "tools/test.py", detector, det, "--data-root", data)
+    print(f"\ndemo: {time.time() - start:.0f} s, {cpu_seconds():.0f} s of CPU; results and pictures are in {out}", flush=True)
 
 
 if __name__ == "__main__":

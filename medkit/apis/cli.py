@@ -53,13 +53,13 @@ class _Settings(argparse.Action):
 
 
 def common_parser(doc: str) -> argparse.ArgumentParser:
-    """Parser with the options that training and testing have in common; its description is the tool's docstring."""
+    """Parser with the options of training and testing alike; ``doc``, the tool's docstring, describes it."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", help="a config of configs/, or mmdet::... / mmpretrain::...")
     parser.add_argument("--work-dir", help="run folder (default: work_dirs/<config name>)")
     parser.add_argument("--data-root", help="prepared data set: the OUT of `python -m data_prep EXPORT OUT`")
     parser.add_argument("--quick", action="store_true", help="two iterations on tiny images, to see that it runs")
-    parser.add_argument("--cfg-options", nargs="+", action=_Settings, default={}, help="settings to change: key=value ...")
+    parser.add_argument("--cfg-options", nargs="+", action=_Settings, default={}, help="key=value ... to change")
     parser.add_argument("--launcher", choices=("none", "pytorch", "slurm", "mpi"), default="none")
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
     return parser

@@ -1,6 +1,6 @@
 """Loading a config: references, the short ways to change it, mixed precision, quick mode.
 
-A medkit config is an ordinary mmengine config with one addition: a string ``'${name}'`` stands for the top-level setting
+A medkit config is an mmengine config with one addition: a string ``'${name}'`` stands for the top-level setting
 ``name`` (or a small expression of settings, ``'${max_epochs - 15}'``) and is replaced after ``_base_`` files and
 command-line options were merged. So ``img_size``, ``data_root``, ``max_epochs`` ... are each said once and
 ``--cfg-options img_size=256`` changes every place that uses them. Configs of
@@ -150,7 +150,7 @@ def _use_amp(cfg: Config) -> None:
 
 
 def _use_distributed(cfg: Config) -> None:
-    """Gloo where there is no GPU; batch norm of 1-D necks synchronised, as SimSiam needs (specs: 68.0 -> 65.1 without)."""
+    """Gloo where there is no GPU, else synchronised batch norm in 1-D necks: SimSiam loses 3 points without it."""
     import torch
 
     if not torch.cuda.is_available():

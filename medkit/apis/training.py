@@ -57,11 +57,11 @@ def check_before_training(cfg: Config) -> None:
 
 
 def pretrained_checkpoints(model: Any) -> Iterator[str | Path]:
-    """Local checkpoints that ``init_cfg`` entries of a model config name, however deep; ``torchvision://`` is skipped."""
+    """Local checkpoints that ``init_cfg`` entries of a model config name; ``torchvision://`` ones are skipped."""
     if isinstance(model, dict):
-        if str(model.get("type")).endswith(("Pretrained", "PretrainedBackbone")) and "checkpoint" in model:
-            if "://" not in str(model["checkpoint"]):
-                yield model["checkpoint"]
+        pretrained = str(model.get("type")).endswith(("Pretrained", "PretrainedBackbone"))
+        if pretrained and "://" not in str(model.get("checkpoint", "://")):
+            yield model["checkpoint"]
         for value in model.values():
             yield from pretrained_checkpoints(value)
     elif isinstance(model, (list, tuple)):

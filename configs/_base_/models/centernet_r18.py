@@ -1,5 +1,9 @@
 # CenterNet on ResNet-18 with three plain up-sampling steps, 14.2 M parameters (the "mmdet r18" of the four variants in
-# use; neck.use_dcn=True gives mmdet's r18-dcnv2). Stride 4.
+# use; neck.use_dcn=True gives mmdet's r18-dcnv2). The heat map has stride 4.
+# output_stride of the backbone: 32 as published, for 512 px. With 16, for inputs of 128 to 256 px, layer4 is dilated
+# instead of strided and one up-sampling step falls away: at 128 px the bottleneck is 8 x 8; from 4 x 4 small lesions
+# were not learnt. The backbone's weights have the same names and shapes either way.
+output_stride = 32
 model = dict(
     type='mmdet.CenterNet',
     data_preprocessor=dict(
@@ -13,6 +17,8 @@ model = dict(
         type='mmdet.ResNet',
         depth=18,
         num_stages=4,
+        strides='${(1, 2, 2, 2) if output_stride == 32 else (1, 2, 2, 1)}',
+        dilations='${(1, 1, 1, 1) if output_stride == 32 else (1, 1, 1, 2)}',
         out_indices=(3,),
         frozen_stages=-1,  # StepwiseUnfreezeHook freezes, after the optimizer and DDP have seen every parameter
         norm_cfg=dict(type='BN', requires_grad=True),
@@ -22,8 +28,8 @@ model = dict(
     neck=dict(
         type='mmdet.CTResNetNeck',
         in_channels=512,
-        num_deconv_filters=(256, 128, 64),
-        num_deconv_kernels=(4, 4, 4),
+        num_deconv_filters='${(256, 128, 64) if output_stride == 32 else (256, 64)}',
+        num_deconv_kernels='${(4, 4, 4) if output_stride == 32 else (4, 4)}',
         use_dcn=False,
     ),
     bbox_head=dict(
