@@ -67,7 +67,7 @@ def main() -> None:
         *("--cfg-options", f"pretrained={ssl}", f"seed={args.seed}"),
     )
     run("5/5 test on held-out patients", "tools/test.py", detector, det, "--data-root", data)
-    print(f"\ndemo: {time.time() - start:.0f} s, {cpu_seconds():.0f} s of CPU; results and pictures are in {out}", flush=True)
+    print(f"\ndemo: {time.time() - start:.0f} s, {cpu_seconds():.0f} s of CPU; results are in {out}", flush=True)
 
 
 if __name__ == "__main__":
