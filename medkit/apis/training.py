@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 from medkit.data.checks import check_dataset
 from medkit.engine import prepare_cpu_processes, resolve_checkpoint
 from medkit.engine.saving import resume_checkpoint
-from medkit.errors import ConfigError, DatasetError
+from medkit.errors import ConfigError, DatasetError, WeightsError
 
 
 def train(cfg: Config, *, resume: bool | str = False) -> Runner:
@@ -51,7 +51,15 @@ def check_before_training(cfg: Config) -> None:
     if problems:
         raise DatasetError("\n       ".join(problems))
     for checkpoint in pretrained_checkpoints(cfg.model):
-        resolve_checkpoint(checkpoint)
+        try:
+            resolve_checkpoint(checkpoint)
+        except WeightsError as error:
+            config = Path(cfg.filename or "").with_name(f"{Path(checkpoint).name}.py")
+            name = config.name if config.is_file() else "simsiam_liver.py"
+            raise WeightsError(
+                f"{error}; the backbone that this config starts from is made by `python tools/train.py configs/{name}`, "
+                "and `--cfg-options pretrained=PATH` names another one"
+            ) from error
     if cfg.get("load_from"):
         resolve_checkpoint(cfg.load_from)
 
