@@ -73,12 +73,8 @@ def options_from(args: argparse.Namespace) -> Options:
     except ValueError:
         raise OptionError(f"--split {args.split}: expected three numbers, as in 0.8,0.1,0.1") from None
     classes = tuple(name.strip() for name in args.classes.split(",")) if args.classes is not None else None
-    if classes is not None and (
-        not all(classes) or len({name.casefold() for name in classes}) < len(classes)
-    ):
-        raise OptionError(
-            f"--classes {args.classes}: expected different names with commas between, as in cyst,HCC"
-        )
+    if classes is not None and (not all(classes) or len({name.casefold() for name in classes}) < len(classes)):
+        raise OptionError(f"--classes {args.classes}: expected different names with commas between, as in cyst,HCC")
     values = {name: value for name, value in vars(args).items() if name not in ("export", "out")}
     return Options(**{**values, "split": split, "classes": classes})
 

@@ -16,9 +16,7 @@ SAME_IOU = 0.98
 def check_boxes(record: Record, classes: tuple[str, ...]) -> None:
     """Clip, reject and note the boxes of one decoded record, in place."""
     if record.mask_size and record.mask_size != (record.width, record.height):
-        record.drop(
-            "boxes", "mask_size", f"mask is {record.mask_size}, image is {(record.width, record.height)}"
-        )
+        record.drop("boxes", "mask_size", f"mask is {record.mask_size}, image is {(record.width, record.height)}")
         return
     names = {name.casefold(): name for name in classes}
     kept: list[Lesion] = []
@@ -48,9 +46,7 @@ def check_labels(record: Record) -> None:
         why = "all its boxes were rejected" if record.boxes_in else "the table gives no box"
         record.drop("labels", "lesion_without_box", f"diagnosis {record.diagnosis}, {why}")
     elif found and record.diagnosis not in found | {UNKNOWN}:
-        record.note(
-            "labels", "diagnosis_differs", f"diagnosis {record.diagnosis}, boxes {','.join(sorted(found))}"
-        )
+        record.note("labels", "diagnosis_differs", f"diagnosis {record.diagnosis}, boxes {','.join(sorted(found))}")
 
 
 def clip_box(box: Box, width: int, height: int) -> tuple[Box | None, str]:

@@ -24,6 +24,8 @@ from .records import Box, Record
 DISTANCE = 12
 MIN_CORRELATION = 0.88
 SHIFT = 6
+COARSE = 16
+MIN_COARSE = 0.8
 SAME_LESION_IOU = 0.25
 
 
@@ -43,15 +45,43 @@ def find_pairs(
     """All verified near-duplicate pairs. Flat frames take part by equal pixels only."""
     use = np.array([index for index, probe in enumerate(probes) if not probe.flat], np.int64)
     hashes = np.array([probes[index].hash for index in use], np.uint64)
+    candidates = near_pairs(hashes, distance)
+    candidates[:, :2] = use[candidates[:, :2]]
     found = {}
-    for i, j, bits in near_pairs(hashes, distance).tolist():
-        first, second = int(use[i]), int(use[j])
+    for first, second, bits in candidates[coarse_filter(probes, candidates)].tolist():
         value = correlation(thumb_of(probes[first]), thumb_of(probes[second]))
         if value >= min_correlation:
             found[first, second] = Pair(first, second, bits, value)
     for first, second in _equal_pixels(probes):
         found[first, second] = Pair(first, second, 0, 1.0)
     return [found[key] for key in sorted(found)]
+
+
+def coarse_filter(probes: Sequence[Probe], candidates: np.ndarray, block: int = 2048) -> np.ndarray:
+    """Fast first check, (M,) bool: do candidate pairs (M, 2+) correlate at 16 x 16 pixels over shifts of one?
+
+    Verified pairs of the phantom and of BUSI correlate at least 0.92 there.
+    """
+    used, place = np.unique(candidates[:, :2], return_inverse=True)
+    thumbs = np.zeros((len(used), COARSE, COARSE), np.float32)
+    for row, index in enumerate(used):
+        thumbs[row] = cv2.resize(thumb_of(probes[index]), (COARSE, COARSE), interpolation=cv2.INTER_AREA)
+    place = place.reshape(-1, 2)
+    passed = np.zeros(len(candidates), bool)
+    for start in range(0, len(candidates), block):
+        first, second = thumbs[place[start : start + block].T]  # (block, 16, 16) each
+        centre = _normalised(second[:, 1:-1, 1:-1])
+        for y, x in np.ndindex(3, 3):
+            window = _normalised(first[:, y : y + COARSE - 2, x : x + COARSE - 2])
+            passed[start : start + block] |= (window * centre).sum(axis=1) >= MIN_COARSE
+    return passed
+
+
+def _normalised(images: np.ndarray) -> np.ndarray:
+    """Images (M, h, w) as vectors (M, h * w) of mean zero and length one."""
+    vectors = images.reshape(len(images), -1)
+    vectors = vectors - vectors.mean(axis=1, keepdims=True)
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
 
 
 def correlation(a: np.ndarray, b: np.ndarray, shift: int = SHIFT) -> float:

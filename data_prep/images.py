@@ -148,8 +148,6 @@ def write_whole(path: Path, data: bytes) -> None:
 
 def encode_png(pixels: np.ndarray) -> bytes:
     """Lossless PNG bytes of grey (H, W) or RGB (H, W, 3) pixels."""
-    ok, data = cv2.imencode(
-        ".png", pixels if pixels.ndim == 2 else pixels[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1]
-    )
+    ok, data = cv2.imencode(".png", pixels if pixels.ndim == 2 else pixels[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
     assert ok
     return data.tobytes()

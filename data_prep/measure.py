@@ -67,7 +67,9 @@ def compare_faults(export: Path, out: Path) -> dict[str, tuple[int, int, list[st
         named = set() if row is None else codes_of(row)
         if kind == "near_duplicate" and row is not None:
             other = report.get(json.loads(truth["detail"])["of"])
-            named |= codes_of(other) if other else set()  # either of the two may be the one that stays
+            if other is None or other["stage"] not in ("", "duplicates"):
+                continue
+            named |= codes_of(other)  # either of the two may be the one that stays
         if kind in SEEN_LATER and row and row["stage"] and not named & set(EXPECTED[kind]):
             continue
         planted[kind].append(truth["file"])
@@ -83,9 +85,7 @@ def compare_pairs(known: Iterable[tuple[str, str]], out: Path) -> tuple[int, int
 
     Known pairs with an image that an earlier stage dropped are not counted.
     """
-    early = {
-        _stem(row["file"]) for row in read_rows(out / "report.csv") if row["stage"] not in ("", "duplicates")
-    }
+    early = {_stem(row["file"]) for row in read_rows(out / "report.csv") if row["stage"] not in ("", "duplicates")}
     wanted = {frozenset(map(_stem, pair)) for pair in known}
     wanted = {pair for pair in wanted if not pair & early}
     found = {frozenset((_stem(row["a"]), _stem(row["b"]))) for row in read_rows(out / "duplicate_pairs.csv")}
@@ -108,11 +108,7 @@ def compare_overlays(export: Path, out: Path) -> tuple[int, int, int, int]:
         truth_path = export / "truth" / f"{PurePosixPath(row['file']).stem}_overlay.png"
         known = cv2.imread(str(truth_path), cv2.IMREAD_GRAYSCALE) > 0
         mask_path = (out / "overlay_masks" / row["out_file"]).with_suffix(".png")
-        mask = (
-            cv2.imread(str(mask_path), cv2.IMREAD_GRAYSCALE) > 0
-            if mask_path.is_file()
-            else np.zeros_like(known)
-        )
+        mask = cv2.imread(str(mask_path), cv2.IMREAD_GRAYSCALE) > 0 if mask_path.is_file() else np.zeros_like(known)
         wide = cv2.dilate(known.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
         totals += [known.sum(), mask.sum(), (known & mask).sum(), (wide & mask).sum()]
     return tuple(totals.tolist())
@@ -131,9 +127,7 @@ def _rates(what: str, known: int, found: int, both: int) -> str:
 
 def main() -> int:
     """Print the comparison."""
-    parser = argparse.ArgumentParser(
-        prog="python -m data_prep.measure", description="Compare a run with the truth."
-    )
+    parser = argparse.ArgumentParser(prog="python -m data_prep.measure", description="Compare a run with the truth.")
     parser.add_argument("export", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--pairs", type=Path, help="csv of known near-duplicate pairs, columns a and b")
@@ -149,10 +143,7 @@ def main() -> int:
     print(_rates("near-duplicate pairs", *compare_pairs(planted, args.out)))
     if (args.export / "truth").is_dir():
         known, found, both, near = compare_overlays(args.export, args.out)
-        print(
-            _rates("coloured overlay pixels", known, found, both)
-            + f", within 2 px {near / max(1, found):.3f}"
-        )
+        print(_rates("coloured overlay pixels", known, found, both) + f", within 2 px {near / max(1, found):.3f}")
     return 0
 
 

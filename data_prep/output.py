@@ -35,9 +35,7 @@ def check_target(out: Path, export: Path, overwrite: bool) -> None:
     """Refuse an output folder that would lose or mix files."""
     target, source = out.resolve(), export.resolve()
     if target == source or source in target.parents or target in source.parents:
-        raise OptionError(
-            f"OUT {out} and EXPORT {export} lie in each other: choose an output folder beside the export"
-        )
+        raise OptionError(f"OUT {out} and EXPORT {export} lie in each other: choose an output folder beside the export")
     if not out.exists():
         return
     if not out.is_dir():
@@ -47,9 +45,7 @@ def check_target(out: Path, export: Path, overwrite: bool) -> None:
     if not overwrite:
         raise OptionError(f"OUT {out} is not empty: choose another folder, or replace it with --overwrite")
     if not (out / MARK).is_file():
-        raise OptionError(
-            f"OUT {out} has no {MARK}, so it is no earlier output: --overwrite does not delete it"
-        )
+        raise OptionError(f"OUT {out} has no {MARK}, so it is no earlier output: --overwrite does not delete it")
 
 
 def _swap(folder: Path, out: Path) -> None:

@@ -161,9 +161,7 @@ def _note_changes(record: Record, own: Probe, written: Written) -> None:
     if any(written.in_boxes):
         record.note("overlays", "scale_on_lesion", f"{sum(written.in_boxes)} pixels inside boxes")
     if (written.width, written.height) != (record.width, record.height):
-        record.note(
-            "overlays", "shrunk", f"{record.width} x {record.height} -> {written.width} x {written.height}"
-        )
+        record.note("overlays", "shrunk", f"{record.width} x {record.height} -> {written.width} x {written.height}")
         x, y = written.width / record.width, written.height / record.height
         record.lesions = [Lesion(_scale(lesion.box, x, y), lesion.label) for lesion in record.lesions]
         record.width, record.height = written.width, written.height
@@ -191,9 +189,7 @@ def inputs_digest(records: Sequence[Record], probes: dict[str, Probe]) -> str:
     return digest.hexdigest()
 
 
-def _write_annotations(
-    kept: Sequence[Record], classes, folder: Path, facts: dict, indent: int | None
-) -> None:
+def _write_annotations(kept: Sequence[Record], classes, folder: Path, facts: dict, indent: int | None) -> None:
     ids = {record.file: number for number, record in enumerate(kept, start=1)}
     for side in SIDES:
         info = {"description": f"{side} side, split {facts['split_rule']}", **facts}

@@ -55,9 +55,7 @@ def probe(path: str, min_size: int) -> Probe:
         width=width,
         height=height,
         file_digest=digest,
-        pixel_digest=hashlib.blake2b(
-            grey.tobytes(), digest_size=16, person=b"%dx%d" % (width, height)
-        ).digest(),
+        pixel_digest=hashlib.blake2b(grey.tobytes(), digest_size=16, person=b"%dx%d" % (width, height)).digest(),
         hash=phash(crop),
         thumb=cv2.resize(crop, (THUMB, THUMB), interpolation=cv2.INTER_AREA).tobytes(),
         flat=float(crop[::2, ::2].std()) < FLAT_STD,

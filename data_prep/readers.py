@@ -47,9 +47,7 @@ def find_reader(export: Path) -> str:
         return "table"
     if (export / "masks").is_dir():
         return "masks"
-    raise ExportError(
-        f"{export} has neither table.csv nor masks/: name the layout with --reader {'|'.join(READERS)}"
-    )
+    raise ExportError(f"{export} has neither table.csv nor masks/: name the layout with --reader {'|'.join(READERS)}")
 
 
 def read_table(export: Path, classes: tuple[str, ...] | None = None) -> Export:
@@ -98,9 +96,7 @@ def _record(export: Path, row: dict[str, str], number: int) -> Record:
     file = PurePosixPath((row["file"] or "").strip().replace("\\", "/")).as_posix()
     record = Record(file, export / "images" / file)
     if "" in row or None in row.values():
-        record.drop(
-            "table", "malformed_row", f"line {number} has not {len(COLUMNS)} fields; quote the boxes column"
-        )
+        record.drop("table", "malformed_row", f"line {number} has not {len(COLUMNS)} fields; quote the boxes column")
         return record
     if file in ("", ".") or file.startswith("/") or ".." in PurePosixPath(file).parts:
         record.drop("table", "bad_file_name", f"line {number}: {row['file']!r} does not lie below images/")

@@ -85,9 +85,7 @@ def check_no_leak(records: Sequence[Record]) -> None:
     side: dict[tuple[str, str | int], str] = {}
     for record in records:
         for key in _keys(record):
-            assert side.setdefault(key, record.split) == record.split, (
-                f"{key} stands on two sides of the split"
-            )
+            assert side.setdefault(key, record.split) == record.split, f"{key} stands on two sides of the split"
 
 
 def leaks(records: Sequence[Record]) -> int:

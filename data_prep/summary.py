@@ -108,13 +108,9 @@ def summary_text(summary: dict) -> str:
     lines = [f"{'stage':<12}{'kept':>8}{'dropped':>9}  why"]
     for row in summary["stages"]:
         why = ", ".join(f"{reason} {count}" for reason, count in row["dropped"].items())
-        lines.append(
-            f"{row['stage']:<12}{row['kept']:>8}{sum(row['dropped'].values()):>9}  {why or row['what']}"
-        )
+        lines.append(f"{row['stage']:<12}{row['kept']:>8}{sum(row['dropped'].values()):>9}  {why or row['what']}")
     lines += ["", "found or changed on images (report.csv has the details):"]
-    lines += [f"  {note['stage']:<12}{note['times']:>6}  {note['code']}" for note in summary["notes"]] or [
-        "  nothing"
-    ]
+    lines += [f"  {note['stage']:<12}{note['times']:>6}  {note['code']}" for note in summary["notes"]] or ["  nothing"]
     lines += ["", f"split: {summary['split_rule']}", *_split_lines(summary["split"])]
     return "\n".join([*lines, "", *summary["remarks"]]).rstrip() + "\n"
 
@@ -124,9 +120,7 @@ def _split_lines(sides: dict) -> list[str]:
     lines = [f"{'images/patients/lesions':<26}" + "".join(f"{side:>18}" for side in sides)]
     for name in sides[SIDES[0]]["diagnosis"]:
         cells = [sides[side]["diagnosis"][name] for side in sides]
-        lines.append(
-            f"{name:<26}" + "".join(f"{_cell(c['images'], c['patients'], c['lesions']):>18}" for c in cells)
-        )
+        lines.append(f"{name:<26}" + "".join(f"{_cell(c['images'], c['patients'], c['lesions']):>18}" for c in cells))
     totals = [_cell(s["images"], s["patients"], sum(s["lesions"].values())) for s in sides.values()]
     return [*lines, f"{'all':<26}" + "".join(f"{cell:>18}" for cell in totals)]
 

@@ -21,16 +21,10 @@ def run_all(function: Callable[..., Result], arguments: Sequence[tuple], jobs: i
         return [function(*one) for one in arguments]
     context = multiprocessing.get_context("spawn")  # fork is unsafe beside OpenCV's threads
     try:
-        with ProcessPoolExecutor(
-            jobs, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)
-        ) as pool:
-            return list(
-                pool.map(_Call(function), arguments, chunksize=max(1, min(32, len(arguments) // (4 * jobs))))
-            )
+        with ProcessPoolExecutor(jobs, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+            return list(pool.map(_Call(function), arguments, chunksize=max(1, min(32, len(arguments) // (4 * jobs)))))
     except BrokenProcessPool as error:
-        raise DataPrepError(
-            f"a worker process died ({error}); is memory short? try a smaller --jobs"
-        ) from error
+        raise DataPrepError(f"a worker process died ({error}); is memory short? try a smaller --jobs") from error
 
 
 class _Call:

@@ -16,9 +16,7 @@ from data_prep.readers import COLUMNS
 def sector(seed: int, width: int = 460, height: int = 420) -> np.ndarray:
     """Grey frame (H, W) uint8: a textured sector on black, the same for the same seed."""
     rng = np.random.default_rng(seed)
-    smooth = cv2.resize(
-        rng.uniform(40, 200, (9, 9)).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC
-    )
+    smooth = cv2.resize(rng.uniform(40, 200, (9, 9)).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
     frame = np.clip(smooth + rng.normal(0, 6, smooth.shape), 20, 255)
     polygon = np.array([(0.4, 0.05), (0.6, 0.05), (0.97, 0.8), (0.5, 0.97), (0.03, 0.8)]) * (width, height)
     mask = cv2.fillConvexPoly(np.zeros((height, width), np.uint8), polygon.astype(np.int32), 1)
@@ -32,9 +30,7 @@ class TinyExport:
     folder: Path
     rows: list[dict[str, str]] = field(default_factory=list)
 
-    def add(
-        self, file: str, pixels: np.ndarray | None = None, data: bytes | None = None, **values: str
-    ) -> None:
+    def add(self, file: str, pixels: np.ndarray | None = None, data: bytes | None = None, **values: str) -> None:
         """Add an image (pixels, raw bytes, or no file at all) and its row, unless ``row`` is False."""
         path = self.folder / "images" / file
         path.parent.mkdir(parents=True, exist_ok=True)

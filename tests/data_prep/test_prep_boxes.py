@@ -25,9 +25,7 @@ def test_boxes_end_inside_the_image_or_are_rejected_with_a_reason(seed):
     rng = np.random.default_rng(seed)
     for _ in range(200):
         width, height = (int(value) for value in rng.integers(3, 500, 2))
-        box = tuple(
-            rng.choice([*rng.uniform(-600, 600, 12), np.nan, np.inf, -np.inf, 0.0, width, height], 4).tolist()
-        )
+        box = tuple(rng.choice([*rng.uniform(-600, 600, 12), np.nan, np.inf, -np.inf, 0.0, width, height], 4).tolist())
         clipped, fault = clip_box(box, width, height)
         assert (clipped is None) == bool(fault)
         if clipped:

@@ -18,9 +18,7 @@ def test_phash_is_imagehash_to_the_bit(seed):
     assert f"{phash(grey):016x}" == str(imagehash.phash(Image.fromarray(grey)))
 
 
-@pytest.mark.parametrize(
-    ("count", "distance", "block"), [(0, 5, 4), (1, 64, 4), (300, 20, 7), (300, 26, 1024)]
-)
+@pytest.mark.parametrize(("count", "distance", "block"), [(0, 5, 4), (1, 64, 4), (300, 20, 7), (300, 26, 1024)])
 def test_near_pairs_finds_exactly_the_pairs_within_the_distance(count, distance, block):
     rng = np.random.default_rng(count)
     hashes = rng.integers(0, 2**63, count, dtype=np.uint64)
@@ -46,9 +44,7 @@ def test_correlation_ignores_gain_and_small_shifts_and_sees_other_pictures():
     big = cv2.resize(rng.integers(30, 200, (10, 10), dtype=np.uint8), (80, 80), interpolation=cv2.INTER_CUBIC)
     thumb = big[8:72, 8:72]
     shifted = (big[5:69, 11:75] * 0.7 + 10).astype(np.uint8)
-    other = cv2.resize(
-        rng.integers(30, 200, (10, 10), dtype=np.uint8), (64, 64), interpolation=cv2.INTER_CUBIC
-    )
+    other = cv2.resize(rng.integers(30, 200, (10, 10), dtype=np.uint8), (64, 64), interpolation=cv2.INTER_CUBIC)
     assert correlation(thumb, shifted) > 0.99
     assert correlation(thumb, other) < 0.7
     assert correlation(thumb, np.zeros_like(thumb)) == 0.0

@@ -54,10 +54,7 @@ def test_small_flow_stays_while_the_letters_go():
     assert 0 < overlay.flow_share < 0.01 and not overlay.doppler
     result = remove_overlay(dirty, overlay, area)
     assert tuple(result[200, 230]) == RED
-    assert (
-        np.abs(result[305:322, 150:220].astype(int).max(axis=2) - result[305:322, 150:220].min(axis=2)).max()
-        < 60
-    )
+    assert np.abs(result[305:322, 150:220].astype(int).max(axis=2) - result[305:322, 150:220].min(axis=2)).max() < 60
 
 
 @pytest.mark.parametrize("ink", [RED, BLUE])

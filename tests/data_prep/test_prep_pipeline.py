@@ -20,9 +20,7 @@ SIDES = ("train", "val", "test")
 
 def digests(folder) -> dict[str, str]:
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files
-    }
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def load(path) -> COCO:
@@ -44,13 +42,9 @@ def dirty(tiny):
     tiny.add("gone.png")
     tiny.add("no_row.png", sector(4), row=False)
     tiny.add("no_box.png", sector(5), boxes="", diagnosis="HCC")
-    tiny.add(
-        "boxes.png", sector(6), boxes="-20,50,90,100,cyst;500,500,600,600,cyst;50,50,40,90,cyst;9,9,9,9,cyst"
-    )
+    tiny.add("boxes.png", sector(6), boxes="-20,50,90,100,cyst;500,500,600,600,cyst;50,50,40,90,cyst;9,9,9,9,cyst")
     near = np.roll(sector(1000), 3, axis=1) * 0.9
-    tiny.add(
-        "near.png", near.astype(np.uint8), patient_id="P0", boxes="100,110,180,170,cyst;300,250,340,290,HCC"
-    )
+    tiny.add("near.png", near.astype(np.uint8), patient_id="P0", boxes="100,110,180,170,cyst;300,250,340,290,HCC")
     tiny.add("conflict.png", sector(7))
     tiny.add("conflict_too.png", sector(7), diagnosis="HCC", boxes="100,100,160,150,HCC")
     scale = np.stack([sector(8)] * 3, axis=2)
@@ -123,14 +117,7 @@ def check_set(out, rows, summary, export):
             assert pixels.shape[:2] == (image["height"], image["width"]) and pixels.dtype == np.uint8
             for annotation in coco.loadAnns(coco.getAnnIds(image["id"])):
                 x, y, w, h = annotation["bbox"]
-                assert (
-                    x >= 0
-                    and y >= 0
-                    and w > 0
-                    and h > 0
-                    and x + w <= image["width"]
-                    and y + h <= image["height"]
-                )
+                assert x >= 0 and y >= 0 and w > 0 and h > 0 and x + w <= image["width"] and y + h <= image["height"]
                 ids.append(annotation["id"])
         assert summary["split"][side]["images"] == len(coco.getImgIds()) > 0
     assert set(seen) == set(kept) and len(ids) == len(set(ids))
@@ -184,10 +171,7 @@ def test_shrinking_scales_boxes_and_keep_scales_keeps_bytes(tiny, tmp_path, repo
 def test_the_leaky_split_says_so(tiny, tmp_path):
     prepare(tiny.fill(12, 4).save(), tmp_path / "out", Options(leaky_random=True))
     for side in SIDES:
-        assert (
-            "leaky"
-            in json.loads((tmp_path / "out/annotations" / f"{side}.json").read_text())["info"]["description"]
-        )
+        assert "leaky" in json.loads((tmp_path / "out/annotations" / f"{side}.json").read_text())["info"]["description"]
     assert "leaky:" in (tmp_path / "out/summary.txt").read_text()
 
 

@@ -146,9 +146,7 @@ def test_busi_masks_give_the_known_boxes(shared_data):
     known = json.loads((folder / "derived_boxes_coco.json").read_text())
     names = {image["id"]: image["file_name"] for image in known["images"]}
     labels = {category["id"]: category["name"] for category in known["categories"]}
-    expected = sorted(
-        (names[a["image_id"]], labels[a["category_id"]], *a["bbox"]) for a in known["annotations"]
-    )
+    expected = sorted((names[a["image_id"]], labels[a["category_id"]], *a["bbox"]) for a in known["annotations"])
     found = sorted(
         (record.file, lesion.label, x1, y1, x2 - x1, y2 - y1)
         for record in read_export(folder).records
