@@ -10,7 +10,7 @@ _base_ = [
 data_root = 'data/phantom/'
 img_size = 128
 output_stride = 16
-batch_size = 16
+batch_size = 8
 cache_dir = '${data_root}cache'
 num_workers = 1
 max_epochs = 8
@@ -19,6 +19,8 @@ lr = 1e-3
 warmup_iters = 100
 pretrained = 'work_dirs/simsiam_phantom'
 unfreeze = 'stepwise'
+unfreeze_schedule = [1, 2, 3, 4]  # early: eight epochs are few
+ema_momentum = 0.005
 channels_last = True
 find_unused_parameters = True
 model = dict(backbone=dict(init_cfg=dict(type='medkit.PretrainedBackbone', checkpoint='${pretrained}')))
