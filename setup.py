@@ -29,9 +29,8 @@ setup(
         "scipy>=1.11",
         "opencv-python>=4.8",
         "Pillow>=10",
-        "ImageHash>=4.3",
         "pycocotools>=2.0.8",
         "matplotlib>=3.8",
     ],
-    extras_require={"dev": ["pytest>=8", "ruff>=0.6", "mypy>=1.10"]},
+    extras_require={"dev": ["pytest>=8", "ImageHash>=4.3", "ruff>=0.6", "mypy>=1.10"]},
 )
