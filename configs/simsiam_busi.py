@@ -1,5 +1,5 @@
-# Reaches: see docs/simsiam.md.
-# Takes: see docs/simsiam.md; meant for two CPU cores. SimSiam, ResNet-18, breast ultrasound (BUSI) at 128 px.
+# Reaches: k-NN accuracy .644 on 118 held-out images (untrained .610, within chance); see docs/simsiam.md.
+# Takes: 5.9 minutes of CPU time on two cores with AMX (--amp). ResNet-18, breast ultrasound at 128 px.
 # Command: python tools/train.py configs/simsiam_busi.py --amp
 _base_ = ['./_base_/datasets/unlabelled.py', './_base_/models/simsiam_r18.py', './_base_/runtime_ssl.py']
 data_root = 'data/busi/'
