@@ -1,5 +1,6 @@
 """Checks of data against a config, before any training starts: each problem is one line that names its cure."""
 
+from itertools import combinations
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
@@ -24,12 +25,12 @@ def dataset_configs(cfg: Config) -> dict[str, list[ConfigDict]]:
 def check_dataset(cfg: Config, loaders: tuple[str, ...] = ("train", "val", "test")) -> list[str]:
     """Problems of the data sets that a config names, one line each; empty when all is well.
 
-    Checked: annotation files exist and are COCO, categories fit the classes, classes fit the head, no image id or
-    file is in two splits, every image file exists, no split is empty. Data sets that are not `medkit.LesionDataset`
+    Checked: annotation files exist and are COCO, categories fit the classes, classes fit the head, no image
+    file and no patient is in two splits, every image file exists, no split is empty. Data sets that are not `medkit.LesionDataset`
     or `medkit.UnlabelledImages` are left to their own class.
     """
     problems: list[str] = []
-    files_of: dict[str, set[str]] = {}
+    found: dict[str, dict[str, set[str]]] = {"image files": {}, "patients": {}}
     for loader, datasets in dataset_configs(cfg).items():
         split = loader.removesuffix("_dataloader")
         if split not in loaders:
@@ -37,19 +38,21 @@ def check_dataset(cfg: Config, loaders: tuple[str, ...] = ("train", "val", "test
         for dataset in datasets:
             if str(dataset.type).startswith("medkit.") and dataset.get("ann_file"):
                 try:
-                    files_of.setdefault(split, set()).update(_check_split(cfg, dataset, problems))
+                    files, patients = _check_split(cfg, dataset, problems)
+                    found["image files"].setdefault(split, set()).update(files)
+                    found["patients"].setdefault(split, set()).update(patients)
                 except MedkitError as error:
                     problems.append(str(error))
-    for a, b in (("train", "val"), ("train", "test"), ("val", "test")):
-        shared = files_of.get(a, set()) & files_of.get(b, set())
-        if shared:
-            problems.append(
-                f"{len(shared)} image files are in both {a} and {b} (first: {min(shared)}); split again with data_prep"
-            )
+    for what, of_split in found.items():
+        for a, b in combinations(of_split, 2):
+            if shared := of_split[a] & of_split[b]:
+                problems.append(
+                    f"{len(shared)} {what} are in both {a} and {b} (first: {min(shared)}); split again with data_prep"
+                )
     return list(dict.fromkeys(problems))
 
 
-def _check_split(cfg: Config, dataset, problems: list[str]) -> set[str]:
+def _check_split(cfg: Config, dataset, problems: list[str]) -> tuple[set[str], set[str]]:
     root = Path(dataset.get("data_root") or "")
     if not root.is_dir():
         raise DatasetError(
@@ -77,4 +80,11 @@ def _check_split(cfg: Config, dataset, problems: list[str]) -> set[str]:
             f"{len(absent)} of {len(files)} images of {ann_file} are not there (first: {absent[0]}); "
             "check data_root and data_prefix.img"
         )
-    return files
+    return files, _patients(content)
+
+
+def _patients(content: dict) -> set[str]:
+    """Patients of a COCO file; none where it was split by image on purpose and says so."""
+    if "leaky" in content.get("info", {}).get("split_rule", ""):
+        return set()
+    return {str(image["patient_id"]) for image in content["images"] if image.get("patient_id") is not None}

@@ -81,6 +81,7 @@ def prepared(root: Path) -> Path:
         content = json.loads(ann.read_text())
         for image in content["images"]:
             image["file_name"] = f"{split}_{image['file_name']}"
+            image["patient_id"] = f"{split}_{image['patient_id']}"
             (root / "images").mkdir(exist_ok=True)
             (root / "images" / image["file_name"]).touch()
         ann.write_text(json.dumps(content))
@@ -115,3 +116,17 @@ def test_checks_find_an_empty_split(tmp_path: Path) -> None:
     root = prepared(tmp_path)
     write_coco(root / "annotations/val.json", images=0, labelled=0)
     assert "lists no image" in problems(root)
+
+
+def test_checks_find_a_patient_in_two_splits(tmp_path: Path) -> None:
+    root = prepared(tmp_path)
+    path = root / "annotations/test.json"
+    content = json.loads(path.read_text())
+    content["images"][0]["patient_id"] = "train_p1"
+    path.write_text(json.dumps(content))
+    content["info"] = {"options": {"leaky_random": False}}
+    path.write_text(json.dumps(content))
+    assert "1 patients are in both train and test (first: train_p1)" in problems(root)
+    content["info"] = {"split_rule": "leaky random 0.8/0.1/0.1"}  # a split by image, made on purpose for comparison
+    path.write_text(json.dumps(content))
+    assert problems(root) == ""
