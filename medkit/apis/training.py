@@ -57,8 +57,8 @@ def check_before_training(cfg: Config) -> None:
             config = Path(cfg.filename or "").with_name(f"{Path(checkpoint).name}.py")
             name = config.name if config.is_file() else "simsiam_liver.py"
             raise WeightsError(
-                f"{error}; the backbone that this config starts from is made by `python tools/train.py configs/{name}`, "
-                "and `--cfg-options pretrained=PATH` names another one"
+                f"{error}; the backbone that this config starts from is made by "
+                f"`python tools/train.py configs/{name}`, and `--cfg-options pretrained=PATH` names another one"
             ) from error
     if cfg.get("load_from"):
         resolve_checkpoint(cfg.load_from)
