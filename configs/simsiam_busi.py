@@ -8,5 +8,5 @@ blur_sigma = 0.9
 batch_size = 32  # few images: many small steps
 num_workers = 1
 max_epochs = 20
-lr = 0.4  # per 256 images, so 0.05 here; 0.05 per 256 learns next to nothing in so few steps
+lr = 0.4  # per 256 images, so 0.05 here: few steps
 channels_last = True

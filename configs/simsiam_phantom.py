@@ -1,5 +1,5 @@
 # Reaches: not measured by itself; `make demo` runs it before the detector.
-# Takes: 23 ms of CPU per image and epoch on a core with AMX (--amp), without loading. ResNet-18, 96 px.
+# Takes: see docs/detection.md, section "Demo"; meant for two CPU cores. ResNet-18, phantom images at 96 px.
 # Command: python tools/train.py configs/simsiam_phantom.py --amp, or `make demo`
 _base_ = ['./_base_/datasets/unlabelled.py', './_base_/models/simsiam_r18.py', './_base_/runtime_ssl.py']
 data_root = 'data/phantom/'
