@@ -38,6 +38,7 @@ def simsiam(prepared, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("path", [p for p in SSL if p.stem != "simsiam_liver"], ids=lambda p: p.stem)
 def test_pretraining_config(path: Path, prepared, tmp_path: Path) -> None:
     run(path, prepared[LIVER], tmp_path)
+    assert "selfsup/std_ratio" in (tmp_path / "metrics.csv").read_text()
 
 
 @pytest.mark.parametrize("path", DETECTION, ids=lambda p: p.stem)

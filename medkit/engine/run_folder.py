@@ -98,7 +98,9 @@ class RunFolderHook(Hook):
         if is_main_process() and self._iters:
             means = {name: float(total) / self._iters for name, total in self._sums.items()}
             row = {"epoch": runner.epoch + 1, "split": "train", "iter": runner.iter, "lr": self._lr}
-            self._table.put({**row, **means})
+            scalars = runner.message_hub.log_scalars
+            monitors = {k.removeprefix("train/"): float(scalars[k].current()) for k in scalars if "selfsup/" in k}
+            self._table.put({**row, **means, **monitors})
 
     def after_val_epoch(self, runner: Runner, metrics: Mapping[str, Any] | None = None) -> None:
         """Write the validation's row."""

@@ -1,5 +1,4 @@
 # SimSiam (Chen and He 2021) on ResNet-18, whose projector is as wide as its features: 512-512-2048.
-# BN1d is turned into synchronised batch norm when several GPUs train.
 model = dict(
     type='mmpretrain.SimSiam',
     data_preprocessor=dict(
