@@ -18,6 +18,8 @@ from pathlib import Path, PurePosixPath
 import cv2
 import numpy as np
 
+from .errors import DataPrepError
+
 # What the report must say of an image with the fault: a reason, or the code of a note.
 EXPECTED = {
     "unreadable": ("not_an_image", "truncated"),
@@ -106,12 +108,21 @@ def compare_overlays(export: Path, out: Path) -> tuple[int, int, int, int]:
         if not row["out_file"] or not own & {"colour_scale", "caliper"} or own & {"burned_text", "grey_bar"}:
             continue
         truth_path = export / "truth" / f"{PurePosixPath(row['file']).stem}_overlay.png"
-        known = cv2.imread(str(truth_path), cv2.IMREAD_GRAYSCALE) > 0
+        known = _read_mask(truth_path)
         mask_path = (out / "overlay_masks" / row["out_file"]).with_suffix(".png")
-        mask = cv2.imread(str(mask_path), cv2.IMREAD_GRAYSCALE) > 0 if mask_path.is_file() else np.zeros_like(known)
-        wide = cv2.dilate(known.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+        mask = _read_mask(mask_path) if mask_path.is_file() else np.zeros_like(known)
+        wide = np.asarray(cv2.dilate(known.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0)
         totals += [known.sum(), mask.sum(), (known & mask).sum(), (wide & mask).sum()]
-    return tuple(totals.tolist())
+    pixels_known, pixels_found, both, near = totals.tolist()
+    return pixels_known, pixels_found, both, near
+
+
+def _read_mask(path: Path) -> np.ndarray:
+    """Pixels above 0 of a grey image, (H, W) bool."""
+    pixels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    if pixels is None:
+        raise DataPrepError(f"{path}: no readable mask; expected a grey PNG, write the export and the run again")
+    return np.asarray(pixels > 0)
 
 
 def _stem(file: str) -> str:
@@ -139,8 +150,8 @@ def main() -> int:
     for kind, (planted, found, missed) in compare_faults(args.export, args.out).items():
         print(f"{kind:<20} planted {planted:>5}  named {found:>5}  {' '.join(missed[:6])}")
     truth = [row for row in read_rows(args.export / "truth.csv") if row["kind"] == "near_duplicate"]
-    planted = [(row["file"], json.loads(row["detail"])["of"]) for row in truth]
-    print(_rates("near-duplicate pairs", *compare_pairs(planted, args.out)))
+    pairs = [(row["file"], json.loads(row["detail"])["of"]) for row in truth]
+    print(_rates("near-duplicate pairs", *compare_pairs(pairs, args.out)))
     if (args.export / "truth").is_dir():
         known, found, both, near = compare_overlays(args.export, args.out)
         print(_rates("coloured overlay pixels", known, found, both) + f", within 2 px {near / max(1, found):.3f}")
