@@ -122,7 +122,7 @@ def drop_duplicates(records: Sequence[Record], probes: Sequence[Probe], pairs: S
     for record, number in zip(records, groups, strict=True):
         record.group = number
     _drop_conflicts(records, pairs)
-    partners = defaultdict(dict)
+    partners: defaultdict[int, dict[int, Pair]] = defaultdict(dict)
     for pair in pairs:
         partners[pair.first][pair.second] = partners[pair.second][pair.first] = pair
     order = sorted((i for i in partners if records[i].kept), key=lambda i: _preference(records[i], probes[i]))

@@ -134,7 +134,7 @@ def scan_crop(grey: np.ndarray, area: ScanArea) -> np.ndarray:
     x1, y1, x2, y2 = area.box
     crop = grey[y1:y2, x1:x2]
     inside = area.mask(grey.shape)[y1:y2, x1:x2]
-    mean = round(cv2.mean(crop, mask=inside)[0])
+    mean = round(cv2.mean(crop, mask=inside)[0])  # type: ignore[index]  # the stub says "or a float"; it is always four
     return np.where(inside > 0, crop, np.uint8(mean)).astype(np.uint8)
 
 

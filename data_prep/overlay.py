@@ -55,12 +55,12 @@ def find_overlay(pixels: np.ndarray, area: ScanArea) -> Overlay:
         return nothing
     hue = cv2.cvtColor(plain, cv2.COLOR_RGB2HSV)[..., 0]
     inside = area.mask(pixels.shape[:2])
-    cold = cv2.inRange(hue, *FLOW_HUE)
+    cold = cv2.inRange(hue, *FLOW_HUE)  # type: ignore[call-overload]  # the stub leaves out scalar bounds
     flow = _flow(strong, cold, inside)
     flow_share = cv2.countNonZero(flow & inside) / max(1, cv2.countNonZero(inside))
     if flow_share > FLOW_SHARE:
         return Overlay(nothing.mask, 0, flow_share, True)
-    near_flow = cv2.dilate(flow, np.ones((7, 7), np.uint8))
+    near_flow: np.ndarray = cv2.dilate(flow, np.ones((7, 7), np.uint8))
     mask = _marks(strong & (cold > 0), weak & (cold > 0), lines=gains is None) & ~near_flow
     count = cv2.countNonZero(mask)
     return Overlay(mask, count, flow_share, False) if count >= MIN_PIXELS else nothing
@@ -129,7 +129,7 @@ def _flow(strong: np.ndarray, cold: np.ndarray, inside: np.ndarray) -> np.ndarra
     if count < 2:
         return mask
     spots = np.flatnonzero(closed)
-    part = labels.ravel()[spots]
+    part: np.ndarray = labels.ravel()[spots]
     area = np.bincount(part, minlength=count)
     warm = np.bincount(part, (cold.ravel()[spots] == 0) & (strong.ravel()[spots] > 0), count)
     within = np.bincount(part, inside.ravel()[spots] > 0, count)

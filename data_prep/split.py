@@ -48,7 +48,7 @@ def assign_splits(
         order = sorted(range(len(units)), key=lambda index: -len(units[index]))
         units, features = [units[index] for index in order], [features[index] for index in order]
     totals: Counter = sum(features, Counter())
-    sides = [Counter() for _ in SIDES]
+    sides: list[Counter[str]] = [Counter() for _ in SIDES]
     for place, (unit, feature) in enumerate(zip(units, features, strict=True)):
         open_sides = [number for number, side in enumerate(sides) if not side]
         if len(units) - place > len(open_sides):  # the last units go to sides that are still empty

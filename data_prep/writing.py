@@ -41,7 +41,8 @@ def write_image(job: WriteJob) -> Written:
     if job.copy:
         write_whole(Path(job.target), Path(job.source).read_bytes())
         return Written(*job.size)
-    pixels, count, in_boxes = decode(Path(job.source)).pixels, 0, ()
+    pixels, count = decode(Path(job.source)).pixels, 0
+    in_boxes: tuple[int, ...] = ()
     if job.mask_target:
         area = find_scan_area(to_grey(pixels))
         overlay = find_overlay(pixels, area)

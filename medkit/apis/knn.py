@@ -95,7 +95,7 @@ def diagnoses(cfg: Config, splits: tuple[str, ...]) -> dict[str, str]:
     """
     dataset = cfg.train_dataloader.dataset
     root = Path(dataset.data_root)
-    found = {}
+    found: dict[str, str] = {}
     for split in splits:
         file = root / "annotations" / f"{split}.json"
         images = [image for image in read_coco(file)["images"] if image.get("diagnosis")]
@@ -121,9 +121,10 @@ def pooled_features(model: nn.Module, cfg: Config, files: list[str], batch_size:
     ]
     compose = Compose(pipeline)
     model.eval()
+    preprocess, backbone = model.get_submodule("data_preprocessor"), model.get_submodule("backbone")
     features = []
     for start in range(0, len(files), batch_size):
         batch = default_collate([compose({"img_path": file}) for file in files[start : start + batch_size]])
-        inputs = model.data_preprocessor(batch)["inputs"]  # (B, 3, H, W)
-        features.append(model.backbone(inputs)[-1].mean(dim=(2, 3)))  # (B, C)
+        inputs = preprocess(batch)["inputs"]  # (B, 3, H, W)
+        features.append(backbone(inputs)[-1].mean(dim=(2, 3)))  # (B, C)
     return torch.cat(features).cpu().numpy()

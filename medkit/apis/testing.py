@@ -192,7 +192,8 @@ def load_detector(model: nn.Module, checkpoint: str | Path) -> None:
     Raises:
         WeightsError: the checkpoint is of another model.
     """
-    model = model.module if is_model_wrapper(model) else model
+    if is_model_wrapper(model):
+        model = model.get_submodule("module")
     content = read_checkpoint(checkpoint)
     weights = {name.removeprefix("module."): w for name, w in content.get("state_dict", content).items()}
     wanted = {n: w for n, w in model.state_dict().items() if not n.endswith("num_batches_tracked")}

@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -67,7 +68,7 @@ class LesionReport:
         values |= {f"lesion/f1_{n}": float(f1) for n, f1 in zip(self.classes, self.table.f1, strict=True)}
         return values | {"lesion/score_thr": self.score_thr}
 
-    def rows(self) -> list[dict[str, str | int | float]]:
+    def rows(self) -> list[dict[str, Any]]:
         """The per-class table, one dict per class."""
         table, strict = self.table, self.one_to_one
         return [
@@ -87,7 +88,7 @@ class LesionReport:
             for c, name in enumerate(self.classes)
         ]
 
-    def macro_row(self) -> dict[str, str | int | float]:
+    def macro_row(self) -> dict[str, Any]:
         """Sums of the counts and means of the rates; the mean AP is COCO's mAP."""
         table, strict = self.table, self.one_to_one
         return {

@@ -66,7 +66,7 @@ def _best_candidates(image: ImageBoxes, iou: np.ndarray, iou_thr: float) -> tupl
 
 def _touches_nothing(image: ImageBoxes, iou: np.ndarray, iou_thr: float) -> np.ndarray:
     """Mask ``(P,)`` of predictions on no lesion and on no crowd region."""
-    free = ~(iou >= iou_thr).any(axis=1)
+    free = np.asarray(~(iou >= iou_thr).any(axis=1))
     if image.gt_ignore.any():
         crowds = image.gt_bboxes[image.gt_ignore]
         free &= ~(box_cover(image.pred_bboxes, crowds) >= iou_thr).any(axis=1)
