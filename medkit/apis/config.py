@@ -150,7 +150,7 @@ def _use_amp(cfg: Config) -> None:
 
 
 def _use_distributed(cfg: Config) -> None:
-    """Without a GPU: gloo, and each process its own batch-norm statistics, since torch synchronises them on GPUs only."""
+    """Without a GPU: gloo, and batch-norm statistics per process, since torch synchronises them on GPUs only."""
     import torch
 
     if not torch.cuda.is_available():
