@@ -3,10 +3,11 @@
 # Command: python tools/train.py configs/yolox_liver.py --data-root data/liver
 _base_ = ['./_base_/datasets/lesions.py', './_base_/runtime.py']
 max_epochs = 300
-num_last_epochs = 15
+warmup_epochs = '${max(1, min(5, max_epochs // 4))}'
+num_last_epochs = '${min(15, max_epochs // 4)}'  # without mosaic and mix-up, at the lowest lr
 val_interval = 5
 batch_size = 8
-lr = 0.01  # for 64 images per step, as published
+lr = 0.01  # for 64 images per step, as published; scaled to batch_size x GPUs
 ema_momentum = 0.0001
 
 model = dict(
@@ -66,7 +67,7 @@ train_pipeline = [
     dict(type='mmdet.RandomFlip', prob=0.5),
     dict(type='mmdet.Resize', scale=('${img_size}', '${img_size}'), keep_ratio=True),
     dict(type='mmdet.Pad', pad_to_square=True, pad_val=dict(img=(114.0, 114.0, 114.0))),
-    dict(type='mmdet.FilterAnnotations', min_gt_bbox_wh=(1, 1), keep_empty=True),
+    dict(type='mmdet.FilterAnnotations', min_gt_bbox_wh=(1, 1), keep_empty=False),
     dict(type='mmdet.PackDetInputs'),
 ]
 train_dataloader = dict(
@@ -81,7 +82,7 @@ train_dataloader = dict(
             metainfo=dict(classes='${classes}'),
             class_map='${class_map}',
             filter_cfg=dict(filter_empty_gt=False),
-            pipeline=[dict(type='mmengine.LoadImageFromFile'), dict(type='mmdet.LoadAnnotations', with_bbox=True)],
+            pipeline=[dict(type='medkit.LoadMedicalImage'), dict(type='mmdet.LoadAnnotations', with_bbox=True)],
         ),
         pipeline=train_pipeline,
     ),
@@ -92,25 +93,17 @@ optim_wrapper = dict(
     optimizer=dict(type='mmengine.SGD', lr='${lr}', momentum=0.9, weight_decay=5e-4, nesterov=True),
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
 )
+auto_scale_lr = dict(enable=True, base_batch_size=64)
 param_scheduler = [
-    dict(
-        type='mmdet.QuadraticWarmupLR', by_epoch=True, begin=0, end='${min(5, max_epochs)}', convert_to_iter_based=True
-    ),
+    dict(type='mmdet.QuadraticWarmupLR', by_epoch=True, begin=0, end='${warmup_epochs}', convert_to_iter_based=True),
     dict(
         type='mmengine.CosineAnnealingLR',
-        eta_min='${lr * 0.05}',
-        begin=5,
+        eta_min_ratio=0.05,
+        begin='${min(warmup_epochs, max_epochs - 1)}',
         T_max='${max_epochs - num_last_epochs}',
         end='${max_epochs - num_last_epochs}',
         by_epoch=True,
         convert_to_iter_based=True,
-    ),
-    dict(
-        type='mmengine.ConstantLR',
-        by_epoch=True,
-        factor=1,
-        begin='${max_epochs - num_last_epochs}',
-        end='${max_epochs}',
     ),
 ]
 train_cfg = dict(type='mmengine.EpochBasedTrainLoop', max_epochs='${max_epochs}', val_interval='${val_interval}')
