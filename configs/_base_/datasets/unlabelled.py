@@ -28,7 +28,7 @@ train_dataloader = dict(
         ann_file='annotations/train.json',
         data_prefix=dict(img='images/'),
         pipeline=[
-            dict(type='mmpretrain.LoadImageFromFile'),  # decoded once for both views
+            dict(type='medkit.LoadMedicalImage'),  # decoded once for both views
             dict(type='mmpretrain.MultiView', num_views=2, transforms=[view]),
             dict(type='mmpretrain.PackInputs'),
         ],
