@@ -8,6 +8,10 @@ A further subject is a module in tools/benchmarks/ with ``rows(args)``.
 
 import argparse
 import importlib
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout without installation
 
 import medkit  # noqa: F401  makes mmcv.ops importable
 
