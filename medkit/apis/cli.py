@@ -19,10 +19,16 @@ def one_line_errors(main: Callable[[], None]) -> Callable[[], None]:
         try:
             main()
         except MedkitError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {_text(error)}", file=sys.stderr)
             raise SystemExit(2) from None
 
     return wrapped
+
+
+def _text(error: MedkitError) -> str:
+    """The message; an error of a loader's worker carries the worker's traceback before it."""
+    text = str(error).strip()
+    return text.rsplit(f"{type(error).__name__}: ", 1)[-1] if text.startswith("Caught ") else text
 
 
 def parse_value(text: str) -> Any:

@@ -55,3 +55,16 @@ def test_other_errors_keep_their_traceback() -> None:
 
     with pytest.raises(RuntimeError):
         main()
+
+
+def test_error_of_a_loader_worker_is_one_line(capsys: pytest.CaptureFixture) -> None:
+    @one_line_errors
+    def main() -> None:
+        raise DatasetError(
+            "Caught DatasetError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"
+            "  File x\nmedkit.errors.DatasetError: image a.png cannot be decoded; replace the file\n"
+        )
+
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert capsys.readouterr().err == "error: image a.png cannot be decoded; replace the file\n"
