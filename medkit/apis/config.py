@@ -7,6 +7,8 @@ command-line options were merged. So ``img_size``, ``data_root``, ``max_epochs``
 mmdet and mmpretrain hold no references and load unchanged. The run folder receives the resolved config.
 """
 
+import difflib
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,15 @@ _REFERENCE = re.compile(r"\$\{([^{}]+)\}")
 
 # What quick mode sets: two iterations on tiny images, to prove that a config runs at all.
 _QUICK = {"img_size": 64, "max_epochs": 2, "batch_size": 2, "num_workers": 0, "unfreeze_schedule": None}
+
+
+# Settings that a config need not name: mmengine's Runner and medkit's tools read them.
+_OPTIONAL = (
+    *("auto_scale_lr", "channels_last", "data_preprocessor", "experiment_name", "find_unused_parameters"),
+    *("model_wrapper_cfg", "sync_bn", "work_dir"),
+)
+# Where each launcher says how many processes there are.
+_NUM_PROCESSES = {"pytorch": "WORLD_SIZE", "slurm": "SLURM_NTASKS", "mpi": "OMPI_COMM_WORLD_SIZE"}
 
 
 def load_config(
@@ -36,10 +47,11 @@ def load_config(
 
     Args:
         path: a config file, or ``mmdet::...`` / ``mmpretrain::...``, their own configs.
-        work_dir: run folder; default ``work_dirs/<name of the config>``.
+        work_dir: run folder; default ``work_dirs/<name of the config>``, with ``_quick`` behind it in quick mode, so
+            that a trial leaves the checkpoints of a real run alone.
         data_root: replaces the config's ``data_root``.
         cfg_options: ``{'a.b': value}`` merged into the config.
-        quick: two iterations on tiny images on the CPU.
+        quick: two iterations on tiny images.
         launcher: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
         amp: mixed precision: bfloat16, or float16 with loss scaling on a GPU that lacks bfloat16.
 
@@ -47,14 +59,13 @@ def load_config(
         ConfigError: file missing or not loadable, unknown option or reference.
     """
     cfg = _read(path)
-    if cfg_options:
-        cfg.merge_from_dict(cfg_options)
+    _merge(cfg, cfg_options or {}, path)
     if data_root is not None:
         _set_data_root(cfg, str(data_root), path)
     if quick:
         cfg.merge_from_dict({key: value for key, value in _QUICK.items() if key in cfg})
     resolve_references(cfg)
-    cfg.work_dir = str(work_dir or cfg.get("work_dir") or Path("work_dirs") / Path(str(path)).stem)
+    cfg.work_dir = str(work_dir or cfg.get("work_dir") or Path("work_dirs") / (Path(str(path)).stem + "_quick" * quick))
     cfg.launcher = launcher
     if quick:
         _shorten(cfg)
@@ -117,6 +128,25 @@ def _read(path: str | Path) -> Config:
         raise ConfigError(f"config {path} cannot be loaded: {type(error).__name__}: {error}") from error
 
 
+def num_processes(launcher: str) -> int:
+    """Processes of this run, as the launcher's environment says; 1 without a launcher."""
+    return int(os.environ.get(_NUM_PROCESSES.get(launcher, ""), 1))
+
+
+def _merge(cfg: Config, options: dict, path: str | Path) -> None:
+    """Merge ``--cfg-options``; a name that nothing reads would be ignored without a word, so it is refused."""
+    known = {*cfg.keys(), *_OPTIONAL}
+    for name in options:
+        top = name.split(".")[0]
+        if top not in known:
+            near = difflib.get_close_matches(top, known, n=1) or ["img_size"]
+            raise ConfigError(f"--cfg-options {name}: {path} has no setting {top!r}; its names are such as {near[0]!r}")
+    try:
+        cfg.merge_from_dict(options)
+    except (KeyError, TypeError, AssertionError, IndexError, ValueError) as error:
+        raise ConfigError(f"--cfg-options {options} do not fit {path}: {str(error)[:200]}") from error
+
+
 def _set_data_root(cfg: Config, data_root: str, path: str | Path) -> None:
     if "data_root" not in cfg or "${data_root}" not in cfg.pretty_text:
         raise ConfigError(
@@ -126,12 +156,12 @@ def _set_data_root(cfg: Config, data_root: str, path: str | Path) -> None:
 
 
 def _shorten(cfg: Config) -> None:
-    """Quick mode, second part: as many images as make one iteration per epoch, a log line for each, on the CPU."""
+    """Quick mode, second part: as many images as make one iteration per epoch, a log line for each."""
     from medkit.data.checks import dataset_configs
 
     for name, leaves in dataset_configs(cfg).items():
         for dataset in leaves:
-            dataset.indices = cfg[name].get("batch_size", 1)
+            dataset.indices = cfg[name].get("batch_size", 1) * num_processes(cfg.launcher)
         cfg[name].update(num_workers=0, persistent_workers=False)
         cfg[name].pop("prefetch_factor", None)
     if "logger" in cfg.get("default_hooks", {}):
@@ -143,7 +173,7 @@ def _use_amp(cfg: Config) -> None:
 
     if cfg.get("optim_wrapper") is None:
         raise ConfigError("--amp needs an `optim_wrapper` in the config")
-    if torch.cuda.is_available() and not torch.cuda.is_bf16_supported():
+    if torch.cuda.is_available() and not torch.cuda.is_bf16_supported(including_emulation=False):
         cfg.optim_wrapper.update(type="mmengine.AmpOptimWrapper", loss_scale="dynamic")
     else:
         cfg.optim_wrapper.type = "medkit.Bf16OptimWrapper"

@@ -79,3 +79,46 @@ def test_launcher_without_gpu_uses_gloo() -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU: nccl is right")
     assert load_config(CENTERNET, launcher="pytorch").env_cfg.dist_cfg.backend == "gloo"
+
+
+def test_option_that_nothing_reads_is_refused() -> None:
+    with pytest.raises(ConfigError, match="max_epoch.*'max_epochs'"):
+        load_config(CENTERNET, cfg_options={"max_epoch": 5})
+    assert load_config(CENTERNET, cfg_options={"channels_last": True}).channels_last
+
+
+@pytest.mark.parametrize("options", [{"img_size.x": 1}, {"train_pipeline.99.x": 1}])
+def test_option_that_does_not_fit_is_named(options: dict) -> None:
+    with pytest.raises(ConfigError, match="do not fit"):
+        load_config(CENTERNET, cfg_options=options)
+
+
+def test_quick_keeps_out_of_the_real_run_folder() -> None:
+    assert load_config(CENTERNET).work_dir == "work_dirs/centernet_liver"
+    assert load_config(CENTERNET, quick=True).work_dir == "work_dirs/centernet_liver_quick"
+
+
+def test_quick_fills_a_batch_on_every_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    loader = load_config(CENTERNET, quick=True, launcher="pytorch").train_dataloader
+    assert loader.dataset.indices == 2 * loader.batch_size
+
+
+@pytest.mark.parametrize("max_epochs", [1, 2, 3, 4, 8, 20, 300])
+def test_yolox_schedule_is_in_order(max_epochs: int) -> None:
+    cfg = load_config(REPO / "configs/yolox_liver.py", cfg_options={"max_epochs": max_epochs})
+    assert all(0 <= each.begin < each.end <= max_epochs for each in cfg.param_scheduler)
+    assert cfg.param_scheduler[-1].end == max_epochs - min(15, max_epochs // 4)
+
+
+def test_amp_does_not_emulate_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    assert load_config(CENTERNET, amp=True).optim_wrapper.type == "mmengine.AmpOptimWrapper"
+
+
+def test_data_root_without_slash_keeps_the_cache_inside() -> None:
+    cfg = load_config(REPO / "configs/centernet_busi.py", cfg_options={"data_root": "data/x"})
+    assert Path(cfg.cache_dir) == Path("data/x/cache")
