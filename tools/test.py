@@ -32,7 +32,7 @@ def main() -> None:
     parser = common_parser(__doc__)
     parser.add_argument("checkpoint", help="checkpoint file, or the run folder that holds it")
     parser.add_argument(
-        "--out", help="folder for the results (default: test in the run folder of the checkpoint)"
+        "--out", help="folder for the results (default: the split's name in the run folder)"
     )
     parser.add_argument(
         "--score-thr", type=fraction, help="fixed threshold instead of the one from validation"
@@ -50,7 +50,7 @@ def main() -> None:
         quick=args.quick,
         launcher=args.launcher,
     )
-    out = args.out or (Path(args.work_dir) / "test" if args.work_dir else None)
+    out = args.out or (Path(args.work_dir) / args.split if args.work_dir else None)
     from medkit.apis.testing import test  # imports torch and mmdet: not needed for --help or a wrong config
 
     test(

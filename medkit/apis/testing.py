@@ -53,7 +53,8 @@ def test(
     Args:
         cfg: What `load_config` returned.
         checkpoint: Checkpoint file, or a run folder.
-        out_dir: Folder for the results; default ``test`` in the checkpoint's folder.
+        out_dir: Folder for the results; default the name of the split in the checkpoint's folder (with ``_quick``
+            behind it where the threshold is not kept, so that a look leaves real results alone).
         score_thr: Fixed threshold in [0, 1].
         split: 'test' or 'val'.
         keep_threshold: Write thresholds.json; False for a quick look, whose threshold means nothing.
@@ -66,7 +67,7 @@ def test(
         ConfigError, DatasetError, WeightsError: the config, the data or the weights do not fit.
     """
     checkpoint = resolve_checkpoint(checkpoint)
-    out = Path(out_dir) if out_dir is not None else checkpoint.parent / "test"
+    out = Path(out_dir) if out_dir is not None else checkpoint.parent / (split if keep_threshold else f"{split}_quick")
     _init_distributed(cfg)
     threshold = _known_threshold(cfg, checkpoint, score_thr, split)
     needs_val = threshold is None and split != "val"

@@ -145,11 +145,13 @@ def test_scoring_validation_is_called_optimistic(cfg, run_folder):
     )  # now from the file, which was chosen on this set
     assert "optimistic" in first.score_thr_from and "optimistic" in second.score_thr_from
     assert first.score_thr == second.score_thr == 0.6
+    assert (run_folder / "val/metrics.json").is_file() and not (run_folder / "test").exists()
 
 
 def test_quick_look_keeps_no_threshold(cfg, run_folder):
     test(cfg, run_folder, keep_threshold=False, num_tiles=0)
     assert not (run_folder / "thresholds.json").exists()
+    assert (run_folder / "test_quick/metrics.json").is_file() and not (run_folder / "test").exists()
 
 
 def test_weights_must_fit(cfg, run_folder):

@@ -47,7 +47,7 @@ def test_end_to_end(data, run_folder, monkeypatch, capfd):
     printed = capfd.readouterr().out
     for text in ("COCO bbox  mAP", "AP50", "macro", "chosen on val.json", "malignant against benign"):
         assert text in printed
-    names = {path.name for path in (run_folder / "test").iterdir()}
+    names = {path.name for path in (run_folder / "test_quick").iterdir()}
     assert {"metrics.json", "per_class.csv", "confusion_matrix.csv", "confusion_matrix.png",
             "predictions.json", "sheet.png"} <= names  # fmt: skip
     assert not (run_folder / "thresholds.json").exists()  # quick mode chooses on two images
