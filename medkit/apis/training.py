@@ -8,7 +8,8 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from medkit.data.checks import check_dataset
+from medkit.apis.config import num_processes
+from medkit.data.checks import check_dataset, dataset_configs, num_images
 from medkit.engine import prepare_cpu_processes, resolve_checkpoint
 from medkit.engine.saving import resume_checkpoint
 from medkit.errors import ConfigError, DatasetError, WeightsError
@@ -50,6 +51,7 @@ def check_before_training(cfg: Config) -> None:
     problems = check_dataset(cfg)
     if problems:
         raise DatasetError("\n       ".join(problems))
+    _check_batch(cfg)
     for checkpoint in pretrained_checkpoints(cfg.model):
         try:
             resolve_checkpoint(checkpoint)
@@ -62,6 +64,18 @@ def check_before_training(cfg: Config) -> None:
             ) from error
     if cfg.get("load_from"):
         resolve_checkpoint(cfg.load_from)
+
+
+def _check_batch(cfg: Config) -> None:
+    """Refuse a training set that does not fill one batch: with ``drop_last`` the run would end without a step."""
+    loader, processes = cfg.train_dataloader, num_processes(cfg.get("launcher", "none"))
+    count = num_images(dataset_configs(cfg)["train_dataloader"])
+    if not loader.get("drop_last") or count is None or -(-count // processes) >= loader.get("batch_size", 1):
+        return
+    raise DatasetError(
+        f"the training set has {count} images for {processes} process(es), fewer than a batch of {loader.batch_size} "
+        f"each, so nothing would be trained; set `--cfg-options batch_size={max(count // processes // 4, 2)}`"
+    )
 
 
 def pretrained_checkpoints(model: Any) -> Iterator[str | Path]:

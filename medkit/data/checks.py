@@ -1,5 +1,6 @@
 """Checks of data against a config, before any training starts: each problem is one line that names its cure."""
 
+import math
 from itertools import combinations
 from pathlib import Path
 
@@ -52,6 +53,18 @@ def check_dataset(cfg: Config, loaders: tuple[str, ...] = ("train", "val", "test
     return list(dict.fromkeys(problems))
 
 
+def num_images(datasets: list[ConfigDict]) -> int | None:
+    """Images of the data sets together; None where a data set does not say how many it has."""
+    total = 0
+    for dataset in datasets:
+        if not str(dataset.type).startswith("medkit.") or not dataset.get("ann_file"):
+            return None
+        count = len(read_coco(Path(dataset.get("data_root") or "") / dataset.ann_file)["images"])
+        indices = dataset.get("indices")
+        total += count if indices is None else min(count, indices if isinstance(indices, int) else len(indices))
+    return total
+
+
 def _check_split(cfg: Config, dataset, problems: list[str]) -> tuple[set[str], set[str]]:
     root = Path(dataset.get("data_root") or "")
     if not root.is_dir():
@@ -64,6 +77,7 @@ def _check_split(cfg: Config, dataset, problems: list[str]) -> tuple[set[str], s
     if dataset.type == "medkit.LesionDataset":
         classes = tuple(dataset.get("metainfo", {}).get("classes", ()))
         map_categories(content, classes, dataset.get("class_map"), ann_file)
+        problems += _annotation_problems(content, ann_file)
         num_classes = cfg.model.get("bbox_head", {}).get("num_classes")
         if num_classes is not None and num_classes != len(classes):
             problems.append(
@@ -81,6 +95,27 @@ def _check_split(cfg: Config, dataset, problems: list[str]) -> tuple[set[str], s
             "check data_root and data_prefix.img"
         )
     return files, _patients(content)
+
+
+def _annotation_problems(content: dict, ann_file: Path) -> list[str]:
+    """Annotations that would be dropped without a word, stop the loading, or turn the loss into NaN."""
+    images, categories = ({item["id"] for item in content[kind]} for kind in ("images", "categories"))
+    faults = {
+        "belong to no image of the file": lambda a: a.get("image_id") not in images,
+        "have a category that the file does not name": lambda a: a.get("category_id") not in categories,
+        "have no bbox of four finite numbers x, y, w, h": lambda a: not _is_box(a.get("bbox")),
+    }
+    problems = []
+    for what, wrong in faults.items():
+        if found := [annotation.get("id") for annotation in content["annotations"] if wrong(annotation)]:
+            problems.append(f"{len(found)} annotations of {ann_file} {what} (first: id {found[0]}); run data_prep again")
+    return problems
+
+
+def _is_box(bbox: object) -> bool:
+    if not isinstance(bbox, (list, tuple)) or len(bbox) != 4:
+        return False
+    return all(isinstance(value, (int, float)) and math.isfinite(value) for value in bbox)
 
 
 def _patients(content: dict) -> set[str]:

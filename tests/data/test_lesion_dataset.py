@@ -130,3 +130,21 @@ def test_checks_find_a_patient_in_two_splits(tmp_path: Path) -> None:
     content["info"] = {"split_rule": "leaky random 0.8/0.1/0.1"}  # a split by image, made on purpose for comparison
     path.write_text(json.dumps(content))
     assert problems(root) == ""
+
+
+@pytest.mark.parametrize(
+    "change, match",
+    [
+        ({"bbox": [1.0, float("nan"), 5.0, 5.0]}, "have no bbox of four finite numbers"),
+        ({"bbox": [1, 2, 3]}, "have no bbox of four finite numbers"),
+        ({"image_id": 999}, "belong to no image"),
+        ({"category_id": 999}, "have a category"),
+    ],
+)
+def test_checks_find_a_spoilt_annotation(tmp_path: Path, change: dict, match: str) -> None:
+    root = prepared(tmp_path)
+    path = root / "annotations/train.json"
+    content = json.loads(path.read_text())
+    content["annotations"][0].update(change)
+    path.write_text(json.dumps(content))
+    assert f"1 annotations of {path} {match}" in problems(root)
