@@ -82,7 +82,7 @@ def test_launcher_without_gpu_uses_gloo() -> None:
 
 
 def test_option_that_nothing_reads_is_refused() -> None:
-    with pytest.raises(ConfigError, match="max_epoch.*'max_epochs'"):
+    with pytest.raises(ConfigError, match=r"max_epoch.*'max_epochs'"):
         load_config(CENTERNET, cfg_options={"max_epoch": 5})
     assert load_config(CENTERNET, cfg_options={"channels_last": True}).channels_last
 
