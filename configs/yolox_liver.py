@@ -9,6 +9,7 @@ val_interval = 5
 batch_size = 8
 lr = 0.01  # for 64 images per step, as published; scaled to batch_size x GPUs
 ema_momentum = 0.0001
+pad_val = 114  # the grey that YOLOX pads with, in training and testing
 
 model = dict(
     type='mmdet.YOLOX',

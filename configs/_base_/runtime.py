@@ -18,6 +18,7 @@ custom_hooks = [
     dict(type='medkit.EpochSeedHook'),
     dict(type='medkit.RunFolderHook'),
     dict(type='medkit.StepwiseUnfreezeHook', mode='${unfreeze}', schedule='${unfreeze_schedule}'),
+    dict(type='mmengine.SyncBuffersHook'),  # the weights that are validated and saved are those of all processes
     dict(type='mmengine.EMAHook', ema_type='mmengine.ExponentialMovingAverage', momentum='${ema_momentum}'),
 ]
 randomness = dict(seed='${seed}', deterministic=False)

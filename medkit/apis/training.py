@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 
 from medkit.apis.config import num_processes
 from medkit.data.checks import check_dataset, dataset_configs, num_images
-from medkit.engine import prepare_cpu_processes, resolve_checkpoint
+from medkit.engine import prepare_cpu_processes, read_checkpoint, resolve_checkpoint
 from medkit.engine.saving import resume_checkpoint
 from medkit.errors import ConfigError, DatasetError, WeightsError
 
@@ -63,7 +63,7 @@ def check_before_training(cfg: Config) -> None:
                 f"`python tools/train.py configs/{name}`, and `--cfg-options pretrained=PATH` names another one"
             ) from error
     if cfg.get("load_from"):
-        resolve_checkpoint(cfg.load_from)
+        read_checkpoint(cfg.load_from)
 
 
 def _check_batch(cfg: Config) -> None:

@@ -39,7 +39,7 @@ def check_dataset(cfg: Config, loaders: tuple[str, ...] = ("train", "val", "test
         for dataset in datasets:
             if str(dataset.type).startswith("medkit.") and dataset.get("ann_file"):
                 try:
-                    files, patients = _check_split(cfg, dataset, problems)
+                    files, patients = _check_split(cfg, dataset, problems, needs_lesions=split != "train")
                     found["image files"].setdefault(split, set()).update(files)
                     found["patients"].setdefault(split, set()).update(patients)
                 except MedkitError as error:
@@ -65,7 +65,9 @@ def num_images(datasets: list[ConfigDict]) -> int | None:
     return total
 
 
-def _check_split(cfg: Config, dataset, problems: list[str]) -> tuple[set[str], set[str]]:
+def _check_split(
+    cfg: Config, dataset: ConfigDict, problems: list[str], needs_lesions: bool
+) -> tuple[set[str], set[str]]:
     root = Path(dataset.get("data_root") or "")
     if not root.is_dir():
         raise DatasetError(
@@ -86,6 +88,8 @@ def _check_split(cfg: Config, dataset, problems: list[str]) -> tuple[set[str], s
             )
     if not content["images"]:
         problems.append(f"{ann_file} lists no image; look at summary.txt of the prepared set for what was dropped")
+    elif needs_lesions and not content["annotations"]:
+        problems.append(f"{ann_file} holds no lesion, so nothing can be scored on it; split again with data_prep")
     folder = root / dataset.get("data_prefix", {}).get("img", "")
     files = {str(folder / image["file_name"]) for image in content["images"]}
     absent = sorted(file for file in files if not Path(file).is_file())

@@ -112,6 +112,13 @@ def test_checks_find_an_image_in_two_splits(tmp_path: Path) -> None:
     assert "both train and test" in problems(root)
 
 
+def test_checks_find_a_split_without_lesions(tmp_path: Path) -> None:
+    root = prepared(tmp_path)
+    path = root / "annotations/val.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"annotations": []}))
+    assert "val.json holds no lesion" in problems(root)
+
+
 def test_checks_find_an_empty_split(tmp_path: Path) -> None:
     root = prepared(tmp_path)
     write_coco(root / "annotations/val.json", images=0, labelled=0)

@@ -5,6 +5,7 @@ class_map = None  # 'lesion' merges all categories into one class
 img_size = 512  # a multiple of 32
 batch_size = 16  # per GPU
 num_workers = 4
+pad_val = 0
 cache_dir = None  # a folder: decode each original once, not once per epoch
 
 test_meta = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'batch_input_shape', 'instances')
@@ -13,7 +14,7 @@ test_meta = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'ba
 load = dict(
     type='medkit.LoadResized', scale=('${img_size}', '${img_size}'), interpolation='area', cache_dir='${cache_dir}'
 )
-pad = dict(type='mmdet.Pad', size=('${img_size}', '${img_size}'))
+pad = dict(type='mmdet.Pad', size=('${img_size}', '${img_size}'), pad_val=dict(img='${pad_val}'))
 train_pipeline = [
     dict(type='mmdet.LoadAnnotations', with_bbox=True),
     load,

@@ -1,9 +1,10 @@
 # AdamW with warm-up and cosine over the run; the backbone has its own learning rate.
 max_epochs = 300
-lr = 5e-4  # for 16 images per step; scale with batch_size x GPUs
+lr = 5e-4  # for 16 images per step; not scaled by itself when batch_size or the number of GPUs changes
 backbone_lr_mult = 1.0
 warmup_iters = 500
 
+# norm_decay_mult reaches neck and head; what a custom key names, the backbone here, keeps the decay of its key.
 optim_wrapper = dict(
     type='mmengine.OptimWrapper',
     constructor='medkit.FreezeAwareOptimWrapperConstructor',

@@ -191,4 +191,5 @@ def _write_atomically(path: Path, *arrays: np.ndarray) -> None:
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
         for array in arrays:
             np.save(file, array)
+    Path(file.name).chmod(0o644)  # other users may share the cache
     Path(file.name).replace(path)
