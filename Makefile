@@ -21,6 +21,7 @@ demo: install
 
 test: install
 	$(PY) -m ruff check .
+	$(PY) -m mypy
 	$(PY) -m pytest -q -m 'not slow'
 
 test-slow: install
