@@ -8,6 +8,7 @@ mmdet and mmpretrain hold no references and load unchanged. The run folder recei
 """
 
 import difflib
+import inspect
 import os
 import re
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 from mmengine.hub import get_config
+from mmengine.runner import Runner
 
 from medkit.errors import ConfigError
 
@@ -24,11 +26,11 @@ _REFERENCE = re.compile(r"\$\{([^{}]+)\}")
 _QUICK = {"img_size": 64, "max_epochs": 2, "batch_size": 2, "num_workers": 0, "unfreeze_schedule": None}
 
 
-# Settings that a config need not name: mmengine's Runner and medkit's tools read them.
-_OPTIONAL = (
-    *("auto_scale_lr", "channels_last", "data_preprocessor", "experiment_name", "find_unused_parameters"),
-    *("model_wrapper_cfg", "sync_bn", "work_dir"),
-)
+# Settings that are read under their own name; any other one counts only where a reference names it.
+_READ = {
+    *inspect.signature(Runner.__init__).parameters,
+    *("auto_scale_lr", "channels_last", "find_unused_parameters", "model_wrapper_cfg", "sync_bn"),
+}
 # Where each launcher says how many processes there are.
 _NUM_PROCESSES = {"pytorch": "WORLD_SIZE", "slurm": "SLURM_NTASKS", "mpi": "OMPI_COMM_WORLD_SIZE"}
 
@@ -135,12 +137,15 @@ def num_processes(launcher: str) -> int:
 
 def _merge(cfg: Config, options: dict, path: str | Path) -> None:
     """Merge ``--cfg-options``; a name that nothing reads would be ignored without a word, so it is refused."""
-    known = {*cfg.keys(), *_OPTIONAL}
+    used = _READ | {word for match in _REFERENCE.findall(cfg.pretty_text) for word in re.findall(r"\w+", match)}
     for name in options:
         top = name.split(".")[0]
-        if top not in known:
-            near = difflib.get_close_matches(top, known, n=1) or ["img_size"]
-            raise ConfigError(f"--cfg-options {name}: {path} has no setting {top!r}; its names are such as {near[0]!r}")
+        if top not in used:
+            near = difflib.get_close_matches(top, used, n=1) or ["img_size"]
+            raise ConfigError(
+                f"--cfg-options {name}: nothing in {path} reads {top!r}; names that are read are such as {near[0]!r} "
+                "or train_dataloader.dataset.pipeline.0.type"
+            )
     try:
         cfg.merge_from_dict(options)
     except (KeyError, TypeError, AssertionError, IndexError, ValueError) as error:

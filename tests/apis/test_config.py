@@ -87,7 +87,7 @@ def test_option_that_nothing_reads_is_refused() -> None:
     assert load_config(CENTERNET, cfg_options={"channels_last": True}).channels_last
 
 
-@pytest.mark.parametrize("options", [{"img_size.x": 1}, {"train_pipeline.99.x": 1}])
+@pytest.mark.parametrize("options", [{"img_size.x": 1}, {"train_dataloader.dataset.pipeline.99.x": 1}])
 def test_option_that_does_not_fit_is_named(options: dict) -> None:
     with pytest.raises(ConfigError, match="do not fit"):
         load_config(CENTERNET, cfg_options=options)
@@ -122,3 +122,10 @@ def test_amp_does_not_emulate_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_data_root_without_slash_keeps_the_cache_inside() -> None:
     cfg = load_config(REPO / "configs/centernet_busi.py", cfg_options={"data_root": "data/x"})
     assert Path(cfg.cache_dir) == Path("data/x/cache")
+
+
+@pytest.mark.parametrize("name", ["train_pipeline.0.type", "unfreeze", "img_sise"])
+def test_option_that_nothing_reads(name: str) -> None:
+    """A copied pipeline, a setting inherited from another family, a misspelling: none would have an effect."""
+    with pytest.raises(ConfigError, match=r"nothing in .* reads"):
+        load_config(REPO / "configs/yolox_liver.py", cfg_options={name: "fix"})
