@@ -51,7 +51,6 @@ def check_before_training(cfg: Config) -> None:
     problems = check_dataset(cfg)
     if problems:
         raise DatasetError("\n       ".join(problems))
-    _check_batch(cfg)
     for checkpoint in pretrained_checkpoints(cfg.model):
         try:
             resolve_checkpoint(checkpoint)
@@ -64,6 +63,7 @@ def check_before_training(cfg: Config) -> None:
             ) from error
     if cfg.get("load_from"):
         read_checkpoint(cfg.load_from)
+    _check_batch(cfg)
 
 
 def _check_batch(cfg: Config) -> None:
@@ -73,8 +73,8 @@ def _check_batch(cfg: Config) -> None:
     if not loader.get("drop_last") or count is None or -(-count // processes) >= loader.get("batch_size", 1):
         return
     raise DatasetError(
-        f"the training set has {count} images for {processes} process(es), fewer than a batch of {loader.batch_size} "
-        f"each, so nothing would be trained; set `--cfg-options batch_size={max(count // processes // 4, 2)}`"
+        f"the training set has {count} images, but {processes} x {loader.batch_size} make one step of all processes, "
+        f"so nothing would be trained; set `--cfg-options batch_size={max(count // processes // 4, 2)}`"
     )
 
 

@@ -46,7 +46,7 @@ WRONG = {
         ["configs/centernet_liver.py", "--cfg-options", "model.bbox_head.num_classes=80"],
         "num_classes=4",
     ),
-    "less than one batch": (["configs/simsiam_liver.py"], "fewer than a batch of 256"),
+    "less than one batch": (["configs/simsiam_liver.py"], "1 x 256 make one step"),
     "no such setting": (["configs/centernet_liver.py", "--cfg-options", "max_epoch=3"], "'max_epochs'"),
     "no config": (["configs/nothing.py"], "configs/"),
     "no checkpoint to resume": (["configs/centernet_liver.py", "--resume", "no.pth"], "no.pth"),
