@@ -1,5 +1,5 @@
-# Reaches: see docs/detection.md, section "BUSI".
-# Takes: see there; meant for two CPU cores. ResNet-18 at stride 16, 128 px, no pre-training, all weights train.
+# Reaches: test AP50 .434, macro F1 .511 (docs/detection.md, 59 test images, seed 0).
+# Takes: 14 min of CPU time with bfloat16. ResNet-18 at stride 16, 128 px, no pre-training, all weights train.
 # Command: python tools/train.py configs/centernet_busi.py --data-root data/busi
 _base_ = [
     './_base_/datasets/lesions.py',

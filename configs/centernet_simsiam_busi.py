@@ -1,5 +1,5 @@
-# Reaches: see docs/detection.md, section "BUSI".
-# Takes: see there; meant for two CPU cores. As centernet_busi.py, from SimSiam, unfrozen stage by stage.
+# Reaches: test AP50 .442, macro F1 .568 (docs/detection.md, 59 test images, seed 0).
+# Takes: 11 min of CPU time with bfloat16. As centernet_busi.py, from SimSiam, unfrozen stage by stage.
 # Command: python tools/train.py configs/centernet_simsiam_busi.py --data-root data/busi  (after simsiam_busi.py)
 _base_ = ['./centernet_busi.py']
 pretrained = 'work_dirs/simsiam_busi'

@@ -1,5 +1,5 @@
-# Reaches: see docs/detection.md, section "BUSI".
-# Takes: see there; meant for two CPU cores. As centernet_busi.py, from SimSiam, the backbone frozen for the whole run.
+# Reaches: test AP50 .342, macro F1 .542 (docs/detection.md, 59 test images, seed 0).
+# Takes: 6 min of CPU time with bfloat16. As centernet_busi.py, from SimSiam, the backbone frozen for the whole run.
 # Command: python tools/train.py configs/centernet_simsiam_frozen_busi.py --data-root data/busi  (after simsiam_busi.py)
 _base_ = ['./centernet_busi.py']
 pretrained = 'work_dirs/simsiam_busi'

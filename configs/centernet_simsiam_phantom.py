@@ -1,5 +1,5 @@
-# Reaches: see docs/detection.md, section "Demo"; `make demo` prints it.
-# Takes: see there; meant for two CPU cores. SimSiam's ResNet-18, unfrozen stage by stage, phantom images at 128 px.
+# Reaches: test AP50 .628, macro F1 .686 on phantom images (docs/detection.md, seed 0); says nothing about patients.
+# Takes: 13 min on two CPU cores with bfloat16, after SimSiam. ResNet-18 at stride 16, 128 px, unfrozen stage by stage.
 # Command: python tools/train.py configs/centernet_simsiam_phantom.py, or `make demo`
 _base_ = [
     './_base_/datasets/lesions.py',
@@ -14,7 +14,7 @@ batch_size = 8
 cache_dir = '${data_root}/cache'
 num_workers = 1
 max_epochs = 8
-val_interval = 1
+val_interval = 4
 lr = 1e-3
 warmup_iters = 100
 pretrained = 'work_dirs/simsiam_phantom'
