@@ -51,7 +51,7 @@ def main() -> None:
         launcher=args.launcher,
     )
     out = args.out or (Path(args.work_dir) / args.split if args.work_dir else None)
-    from medkit.apis.testing import test  # imports torch and mmdet: not needed for --help or a wrong config
+    from medkit.apis.testing import test  # imports mmdet: not needed for --help or a wrong config
 
     test(
         cfg,

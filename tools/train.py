@@ -38,7 +38,7 @@ def main() -> None:
         launcher=args.launcher,
         amp=args.amp,
     )
-    from medkit.apis.training import train  # imports torch and mmdet: not needed for --help or a wrong config
+    from medkit.apis.training import train  # imports mmdet: not needed for --help or a wrong config
 
     train(cfg, resume=args.resume)
 

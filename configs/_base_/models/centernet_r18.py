@@ -2,7 +2,7 @@
 # use; neck.use_dcn=True gives mmdet's r18-dcnv2). The heat map has stride 4.
 # output_stride of the backbone: 32 as published, for 512 px. With 16, for inputs of 128 to 256 px, layer4 is dilated
 # instead of strided and one up-sampling step falls away: at 128 px the bottleneck is 8 x 8; from 4 x 4 small lesions
-# were not learnt. The backbone's weights have the same names and shapes either way.
+# were not learnt (docs/detection.md). The backbone's weights have the same names and shapes either way.
 output_stride = 32
 model = dict(
     type='mmdet.CenterNet',
