@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from .boxes import check_boxes, check_labels
 from .coco import coco_dict, write_json
-from .dedup import DISTANCE, drop_duplicates, find_pairs
+from .dedup import drop_duplicates, find_pairs
 from .errors import EmptyResultError
 from .images import write_whole
+from .options import Options
 from .output import new_folder
 from .probe import Probe, probe
 from .readers import read_export
@@ -23,24 +23,6 @@ from .split import SIDES, assign_splits, check_fractions, leaks
 from .summary import report_csv, summarize, summary_text, table_csv
 from .workers import run_all
 from .writing import WriteJob, Written, write_image
-
-
-@dataclass(frozen=True)
-class Options:
-    """Parameters of a run; the command line has one option for each."""
-
-    reader: str = "auto"
-    classes: tuple[str, ...] | None = None
-    min_size: int = 400
-    dedup_distance: int = DISTANCE
-    split: tuple[float, ...] = (0.8, 0.1, 0.1)
-    leaky_random: bool = False
-    seed: int = 0
-    jobs: int = 1
-    keep_scales: bool = False
-    indent: int | None = None
-    max_side: int = 0
-    overwrite: bool = False
 
 
 def prepare(export: Path, out: Path, options: Options | None = None) -> dict:
@@ -125,7 +107,7 @@ def write_images(kept: Sequence[Record], probes: dict[str, Probe], folder: Path,
     jobs, taken = [], {record.file for record in kept}
     for record in kept:
         own = probes[record.file]
-        remove = own.overlay_pixels > 0 and not options.keep_scales
+        remove = own.overlay_pixels > 0 and not options.keep_overlays
         shrinks = 0 < options.max_side < max(record.width, record.height)
         copy = not (remove or shrinks or own.change)
         record.out_file = record.file if copy else _png_name(record.file, taken)
@@ -207,7 +189,7 @@ def _facts(records: Sequence[Record], options: Options, reader: str, has_ids: bo
         remarks.append("no patient ids: each image, with its near-duplicates, counts as a patient of its own")
     if options.leaky_random:
         remarks.append(f"leaky: {leaks(kept)} patients or duplicate groups stand on more than one side")
-    names = ("min_size", "dedup_distance", "split", "leaky_random", "seed", "keep_scales", "max_side")
+    names = ("min_size", "dedup_distance", "split", "leaky_random", "seed", "keep_overlays", "max_side")
     return {
         "split_rule": f"{rule}, seed {options.seed}",
         "reader": reader,

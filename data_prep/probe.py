@@ -11,8 +11,9 @@ import numpy as np
 
 from .errors import UnreadableImage
 from .hashing import phash
-from .images import decode, find_scan_area, scan_crop, to_grey
-from .overlay import find_overlay
+from .images import decode, to_grey
+from .overlays import find_overlay
+from .scan import find_scan_area, scan_crop
 
 THUMB = 64  # side of the thumbnail on which candidates are compared
 FLAT_STD = 3.0  # grey levels; a scan area with less contrast has no usable hash

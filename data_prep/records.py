@@ -39,10 +39,12 @@ class Record:
     Attributes:
         file: path relative to the export's image folder, with forward slashes; the key of the report.
         path: where the original lies. It is only ever read.
+        frame: number of the frame in a multi-frame file, from 0; None for a plain image.
         patient_id: as in the table, "" when the export has none.
         lesions: boxes in original pixels; the box stage clips and rejects.
         mask_size: (width, height) of the mask file that the boxes came from, None for tables.
         width, height: filled when the image has been decoded.
+        extra: further facts of the image (day, view, ...), kept as fields of the COCO image.
         group: number of the near-duplicate group, -1 when alone.
         stage, reason, detail, partner, distance, correlation: why and against what the image was dropped.
         split, out_file, overlay_pixels: filled when the image is written.
@@ -57,6 +59,8 @@ class Record:
     lesions: list[Lesion] = field(default_factory=list)
     mask_size: tuple[int, int] | None = None
     boxes_in: int = 0
+    frame: int | None = None
+    extra: dict[str, str | int | float | None] = field(default_factory=dict)
     width: int = 0
     height: int = 0
     group: int = -1

@@ -8,9 +8,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .images import decode, encode_png, find_scan_area, to_grey, write_whole
-from .overlay import find_overlay, remove_overlay
+from .images import decode, encode_png, to_grey, write_whole
+from .overlays import find_overlay, remove_overlay
 from .records import Box
+from .scan import find_scan_area
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from data_prep.readers import COLUMNS
+from data_prep.readers.table import COLUMNS
 
 
 def sector(seed: int, width: int = 460, height: int = 420) -> np.ndarray:

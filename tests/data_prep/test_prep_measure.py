@@ -5,8 +5,9 @@ import json
 import pytest
 
 from data_prep.measure import compare_faults, compare_overlays, compare_pairs, read_rows
+from data_prep.options import Options
 from data_prep.phantom.__main__ import main as phantom
-from data_prep.pipeline import Options, prepare
+from data_prep.pipeline import prepare
 
 NOT_SEARCHED = {"burned_text", "grey_bar"}
 

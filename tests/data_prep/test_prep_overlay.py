@@ -2,8 +2,9 @@ import cv2
 import numpy as np
 import pytest
 
-from data_prep.images import find_scan_area, scan_crop, to_grey
-from data_prep.overlay import find_overlay, remove_overlay
+from data_prep.images import to_grey
+from data_prep.overlays import find_overlay, remove_overlay
+from data_prep.scan import find_scan_area, scan_crop
 
 from .conftest import sector
 

@@ -11,7 +11,8 @@ from pycocotools.coco import COCO
 from data_prep import pipeline
 from data_prep.__main__ import main
 from data_prep.errors import DataPrepError, EmptyResultError, OptionError
-from data_prep.pipeline import Options, prepare
+from data_prep.options import Options
+from data_prep.pipeline import prepare
 
 from .conftest import sector
 
@@ -164,7 +165,7 @@ def test_shrinking_scales_boxes_and_keep_scales_keeps_bytes(tiny, tmp_path, repo
         for image in coco.loadImgs(coco.getImgIds()):
             if image["file_name"] == "good01_0.png":
                 assert coco.loadAnns(coco.getAnnIds(image["id"]))[0]["bbox"] == [50.25, 55, 39.75, 30.125]
-    prepare(export, tmp_path / "kept", Options(keep_scales=True))
+    prepare(export, tmp_path / "kept", Options(keep_overlays=True))
     assert (tmp_path / "kept/images/scale.jpg").read_bytes() == (export / "images/scale.jpg").read_bytes()
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from data_prep.errors import ExportError
-from data_prep.masks import blob_boxes, mask_box
-from data_prep.readers import COLUMNS, read_export
+from data_prep.readers import read_export
+from data_prep.readers.masks import blob_boxes, mask_box
+from data_prep.readers.table import COLUMNS
 
 from .conftest import sector
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from .images import ScanArea
+from ..scan import ScanArea
 
 STRONG = 60  # chroma (largest minus smallest channel, tint removed) that no tissue grey reaches
 WEAK = 18  # chroma of blurred rims and of half-transparent lines

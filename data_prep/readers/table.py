@@ -1,8 +1,4 @@
-"""Readers: one function per layout of a raw export, each returns an `Export`.
-
-* ``table``: EXPORT/images/* and EXPORT/table.csv with the columns
-``file,patient_id,age,sex,diagnosis,boxes``.
-* ``masks``: EXPORT/images and EXPORT/masks (BUSI, colour-coded masks), see `masks.py`.
+"""Reader for a table: EXPORT/images/* and EXPORT/table.csv with the columns `COLUMNS`.
 
 Nothing is dropped silently: a row without a file and a file without a row both become records with a reason.
 """
@@ -11,43 +7,14 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from .errors import ExportError
-from .masks import read_masks
-from .records import LIVER_CLASSES, UNKNOWN, Export, Lesion, Record
+from ..errors import ExportError
+from ..records import LIVER_CLASSES, UNKNOWN, Export, Lesion, Record
 
 COLUMNS = ("file", "patient_id", "age", "sex", "diagnosis", "boxes")
 SEXES = {"m": "M", "male": "M", "f": "F", "female": "F"}
 AGE_RANGE = (1, 110)  # years; 0 is what many systems store when the age is not known
-
-
-def read_export(export: Path, reader: str = "auto", classes: tuple[str, ...] | None = None) -> Export:
-    """Read the export with the named reader, or with the one that fits its files.
-
-    Raises:
-        ExportError: the folder, its image folder or its table is missing or empty.
-    """
-    if not export.is_dir():
-        raise ExportError(f"no folder {export}: expected the export, a folder that holds images/")
-    if not (export / "images").is_dir():
-        raise ExportError(f"{export} has no folder images/: expected images/ beside table.csv or masks/")
-    name = find_reader(export) if reader == "auto" else reader
-    result = READERS[name](export, classes)
-    if not result.records:
-        raise ExportError(f"{export} holds no image and no table row: nothing to prepare")
-    result.records.sort(key=lambda record: record.file)
-    return result
-
-
-def find_reader(export: Path) -> str:
-    """Name of the reader for a folder: a table wins over masks."""
-    if (export / "table.csv").is_file():
-        return "table"
-    if (export / "masks").is_dir():
-        return "masks"
-    raise ExportError(f"{export} has neither table.csv nor masks/: name the layout with --reader {'|'.join(READERS)}")
 
 
 def read_table(export: Path, classes: tuple[str, ...] | None = None) -> Export:
@@ -153,9 +120,3 @@ def _lesions(record: Record, text: str) -> list[Lesion]:
 
 def _image_files(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-
-
-READERS: dict[str, Callable[[Path, tuple[str, ...] | None], Export]] = {
-    "table": read_table,
-    "masks": read_masks,
-}

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from .records import NORMAL, Box, Export, Lesion, Record
+from ..records import NORMAL, Box, Export, Lesion, Record
 
 COLOURS = {"benign": (0, 255, 0), "malignant": (255, 0, 0)}
 MIN_BLOB = 20  # pixels; smaller blobs of a colour-coded mask are specks of the brush
