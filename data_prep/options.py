@@ -30,6 +30,9 @@ class Options:
         indent: blanks by which the annotation json is indented; None writes one line.
         max_side: pixels; written images are shrunk to this longer side, 0 leaves them.
         overwrite: replace an earlier output.
+        keep_patient_ids: patient ids of DICOM headers stay as they are in place of a pseudonym, and frames that
+            say they carry burned-in text are kept.
+        pseudonym_key: file with the secret that turns patient ids of DICOM headers into pseudonyms.
     """
 
     reader: str = "auto"
@@ -49,3 +52,5 @@ class Options:
     indent: int | None = None
     max_side: int = 0
     overwrite: bool = False
+    keep_patient_ids: bool = False
+    pseudonym_key: Path | None = None

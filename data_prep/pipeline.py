@@ -35,7 +35,7 @@ def prepare(export: Path, out: Path, options: Options | None = None) -> dict:
     options = options or Options()
     check_fractions(options.split)
     with new_folder(out, export, options.overwrite) as folder:
-        source = read_export(export, options.reader, options.classes)
+        source = read_export(export, options)
         records = source.records
         probes = look(records, options)
         digest = inputs_digest(records, probes)

@@ -48,6 +48,8 @@ class Record:
         group: number of the near-duplicate group, -1 when alone.
         stage, reason, detail, partner, distance, correlation: why and against what the image was dropped.
         split, out_file, overlay_pixels: filled when the image is written.
+        lesions_in: the boxes as they were read, set when the box stage has looked at them.
+        overlay_in_boxes: pixels of removed marks that lie inside lesion boxes.
     """
 
     file: str
@@ -74,6 +76,8 @@ class Record:
     out_file: str = ""
     overlay_pixels: int = 0
     notes: list[Note] = field(default_factory=list)
+    lesions_in: tuple[Lesion, ...] | None = None
+    overlay_in_boxes: int = 0
 
     @property
     def kept(self) -> bool:
@@ -92,9 +96,14 @@ class Record:
 
 @dataclass
 class Export:
-    """A read export: its records in sorted file order and the fixed order of its classes."""
+    """A read export: its records in sorted file order and the fixed order of its classes.
+
+    Attributes:
+        remarks: what concerns no single image (files passed over, annotations of unknown images), a line each.
+    """
 
     records: list[Record]
     classes: tuple[str, ...]
     reader: str
     has_patient_ids: bool
+    remarks: list[str] = field(default_factory=list)

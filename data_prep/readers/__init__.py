@@ -12,23 +12,25 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import ExportError
+from ..options import Options
 from ..records import Export
 from .masks import read_masks
 from .table import read_table
 
 
-def read_export(export: Path, reader: str = "auto", classes: tuple[str, ...] | None = None) -> Export:
-    """Read the export with the named reader, or with the one that fits its files.
+def read_export(export: Path, options: Options | None = None) -> Export:
+    """Read the export with the reader that ``options`` names, or with the one that fits its files.
 
     Raises:
         ExportError: the folder, its image folder or its table is missing or empty.
     """
+    options = options or Options()
     if not export.is_dir():
         raise ExportError(f"no folder {export}: expected the export, a folder that holds images/")
     if not (export / "images").is_dir():
         raise ExportError(f"{export} has no folder images/: expected images/ beside table.csv or masks/")
-    name = find_reader(export) if reader == "auto" else reader
-    result = READERS[name](export, classes)
+    name = find_reader(export) if options.reader == "auto" else options.reader
+    result = READERS[name](export, options)
     if not result.records:
         raise ExportError(f"{export} holds no image and no table row: nothing to prepare")
     result.records.sort(key=lambda record: record.file)
@@ -44,7 +46,7 @@ def find_reader(export: Path) -> str:
     raise ExportError(f"{export} has neither table.csv nor masks/: name the layout with --reader {'|'.join(READERS)}")
 
 
-READERS: dict[str, Callable[[Path, tuple[str, ...] | None], Export]] = {
+READERS: dict[str, Callable[[Path, Options], Export]] = {
     "table": read_table,
     "masks": read_masks,
 }

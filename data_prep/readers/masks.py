@@ -19,19 +19,20 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from ..options import Options
 from ..records import NORMAL, Box, Export, Lesion, Record
 
 COLOURS = {"benign": (0, 255, 0), "malignant": (255, 0, 0)}
 MIN_BLOB = 20  # pixels; smaller blobs of a colour-coded mask are specks of the brush
 
 
-def read_masks(export: Path, classes: tuple[str, ...] | None = None) -> Export:
+def read_masks(export: Path, options: Options) -> Export:
     """Read EXPORT/images with EXPORT/masks; class folders below images/ choose the BUSI layout."""
     files = sorted(path for path in (export / "images").rglob("*") if path.is_file())
     in_folders = any(path.parent != export / "images" for path in files)
     records = (_busi if in_folders else _colour_coded)(export, files)
     found = {lesion.label for record in records for lesion in record.lesions}
-    return Export(records, classes or tuple(sorted(found)), "masks", has_patient_ids=False)
+    return Export(records, options.classes or tuple(sorted(found)), "masks", has_patient_ids=False)
 
 
 def mask_box(mask: np.ndarray) -> Box | None:

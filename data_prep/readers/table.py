@@ -10,6 +10,7 @@ import math
 from pathlib import Path, PurePosixPath
 
 from ..errors import ExportError
+from ..options import Options
 from ..records import LIVER_CLASSES, UNKNOWN, Export, Lesion, Record
 
 COLUMNS = ("file", "patient_id", "age", "sex", "diagnosis", "boxes")
@@ -17,7 +18,7 @@ SEXES = {"m": "M", "male": "M", "f": "F", "female": "F"}
 AGE_RANGE = (1, 110)  # years; 0 is what many systems store when the age is not known
 
 
-def read_table(export: Path, classes: tuple[str, ...] | None = None) -> Export:
+def read_table(export: Path, options: Options) -> Export:
     """Read EXPORT/table.csv and compare it with the files below EXPORT/images."""
     rows = _rows(export / "table.csv")
     files = _image_files(export / "images")
@@ -32,7 +33,7 @@ def read_table(export: Path, classes: tuple[str, ...] | None = None) -> Export:
     for file in sorted(files - records.keys()):
         record = records[file] = Record(file, export / "images" / file)
         record.drop("table", "no_row", "the table has no row for this file")
-    order = classes or LIVER_CLASSES
+    order = options.classes or LIVER_CLASSES
     return Export(list(records.values()), order, "table", any(r.patient_id for r in records.values()))
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from data_prep.errors import ExportError
+from data_prep.options import Options
 from data_prep.readers import read_export
 from data_prep.readers.masks import blob_boxes, mask_box
 from data_prep.readers.table import COLUMNS
@@ -87,7 +88,7 @@ def test_folders_that_are_none(tmp_path):
     with pytest.raises(ExportError, match=r"neither table.csv nor masks/"):
         read_export(tmp_path)
     with pytest.raises(ExportError, match="no table"):
-        read_export(tmp_path, "table")
+        read_export(tmp_path, Options(reader="table"))
     (tmp_path / "masks").mkdir()
     with pytest.raises(ExportError, match="no image and no table row"):
         read_export(tmp_path)
