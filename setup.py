@@ -31,6 +31,19 @@ setup(
         "Pillow>=10",
         "pycocotools>=2.0.8",
         "matplotlib>=3.8",
+        "PyYAML>=6",
     ],
-    extras_require={"dev": ["pytest>=8", "ImageHash>=4.3", "ruff>=0.6", "mypy>=1.10"]},
+    extras_require={
+        "prep": ["pydicom>=3", "openpyxl>=3.1", "defusedxml>=0.7"],
+        "dev": [
+            "pytest>=8",
+            "ImageHash>=4.3",
+            "ruff>=0.6",
+            "mypy>=1.10",
+            "pydicom>=3",
+            "openpyxl>=3.1",
+            "defusedxml>=0.7",
+            "hypothesis>=6.100",
+        ],
+    },
 )
