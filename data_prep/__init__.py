@@ -2,3 +2,5 @@
 
 Commands: ``python -m data_prep EXPORT OUT`` cleans and converts, ``python -m data_prep.phantom OUT`` writes a phantom.
 """
+
+__version__ = "0.1.0"  # the one of medkit, which importing would cost; a test compares them

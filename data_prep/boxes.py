@@ -18,6 +18,7 @@ def check_boxes(record: Record, classes: tuple[str, ...]) -> None:
     if record.mask_size and record.mask_size != (record.width, record.height):
         record.drop("boxes", "mask_size", f"mask is {record.mask_size}, image is {(record.width, record.height)}")
         return
+    record.lesions_in = tuple(record.lesions)
     names = {name.casefold(): name for name in classes}
     kept: list[Lesion] = []
     for lesion in record.lesions:

@@ -10,17 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from .boxes import check_boxes, check_labels
-from .coco import coco_dict, write_json
 from .dedup import drop_duplicates, find_pairs
 from .errors import EmptyResultError
-from .images import write_whole
 from .options import Options
 from .output import new_folder
 from .probe import Probe, probe
 from .readers import read_export
 from .records import Box, Lesion, Record
-from .split import SIDES, assign_splits, check_fractions, leaks
-from .summary import report_csv, summarize, summary_text, table_csv
+from .results import write_results
+from .split import assign_splits, wanted_shares
 from .workers import run_all
 from .writing import WriteJob, Written, write_image
 
@@ -33,7 +31,7 @@ def prepare(export: Path, out: Path, options: Options | None = None) -> dict:
             Nothing is then written: the output appears as a whole at the very end.
     """
     options = options or Options()
-    check_fractions(options.split)
+    wanted_shares(options)
     with new_folder(out, export, options.overwrite) as folder:
         source = read_export(export, options)
         records = source.records
@@ -44,18 +42,10 @@ def prepare(export: Path, out: Path, options: Options | None = None) -> dict:
         if not kept:
             raise EmptyResultError(f"no image is left of {len(records)}: {_reasons(records)}")
         name_patients(kept)
-        assign_splits(kept, options.split, options.seed, options.leaky_random)
+        assign_splits(kept, options)
+        kept = [record for record in kept if record.kept]
         write_images(kept, probes, folder, options)
-        facts = _facts(records, options, source.reader, source.has_patient_ids, digest)
-        summary = summarize(records, source.classes, facts)
-        _write_annotations(kept, source.classes, folder, facts, options.indent)
-        write_json(folder / "summary.json", summary, indent=2)
-        write_whole(folder / "summary.txt", summary_text(summary).encode())
-        write_whole(folder / "report.csv", report_csv(records).encode())
-        write_whole(
-            folder / "duplicate_pairs.csv",
-            table_csv(("a", "b", "hash_distance", "correlation"), pairs).encode(),
-        )
+        summary = write_results(folder, export, source, pairs, digest, options)
     return summary
 
 
@@ -140,6 +130,7 @@ def _note_changes(record: Record, own: Probe, written: Written) -> None:
     record.overlay_pixels = written.overlay_pixels
     if written.overlay_pixels:
         record.note("overlays", "scale_removed", f"{written.overlay_pixels} pixels")
+    record.overlay_in_boxes = sum(written.in_boxes)
     if any(written.in_boxes):
         record.note("overlays", "scale_on_lesion", f"{sum(written.in_boxes)} pixels inside boxes")
     if (written.width, written.height) != (record.width, record.height):
@@ -169,34 +160,6 @@ def inputs_digest(records: Sequence[Record], probes: dict[str, Probe]) -> str:
         digest.update(repr(row).encode())
         digest.update(probes[record.file].file_digest if record.file in probes else b"")
     return digest.hexdigest()
-
-
-def _write_annotations(kept: Sequence[Record], classes, folder: Path, facts: dict, indent: int | None) -> None:
-    ids = {record.file: number for number, record in enumerate(kept, start=1)}
-    for side in SIDES:
-        info = {"description": f"{side} side, split {facts['split_rule']}", **facts}
-        content = coco_dict([record for record in kept if record.split == side], classes, ids, info)
-        write_json(folder / "annotations" / f"{side}.json", content, indent)
-
-
-def _facts(records: Sequence[Record], options: Options, reader: str, has_ids: bool, digest: str) -> dict:
-    """What the json files say of the run; nothing of the machine, the clock or the number of workers."""
-    kept = [record for record in records if record.kept]
-    shares = "/".join(f"{value:g}" for value in options.split)
-    rule = f"leaky random {shares}" if options.leaky_random else f"by patient and duplicate group {shares}"
-    remarks = []
-    if not has_ids:
-        remarks.append("no patient ids: each image, with its near-duplicates, counts as a patient of its own")
-    if options.leaky_random:
-        remarks.append(f"leaky: {leaks(kept)} patients or duplicate groups stand on more than one side")
-    names = ("min_size", "dedup_distance", "split", "leaky_random", "seed", "keep_overlays", "max_side")
-    return {
-        "split_rule": f"{rule}, seed {options.seed}",
-        "reader": reader,
-        "options": {name: getattr(options, name) for name in names},
-        "inputs_sha256": digest,
-        "remarks": remarks,
-    }
 
 
 def _reasons(records: Sequence[Record]) -> str:

@@ -1,4 +1,7 @@
-"""What was done: ``summary.txt`` and ``summary.json`` for the whole, ``report.csv`` for every input image."""
+"""What was done: ``summary.txt`` and ``summary.json`` for the whole, ``report.csv`` for every input image.
+
+Written by ``python -m data_prep EXPORT OUT``; docs/data_prep_report.md says what the columns and codes mean.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +10,23 @@ import io
 from collections import Counter
 from collections.abc import Sequence
 
-from .records import Record
-from .split import SIDES
+from .records import Lesion, Record
 
 STAGES = {
     "table": "read the table or the masks",
     "decode": "open and decode every file",
-    "size": "drop small frames",
     "boxes": "clip or reject boxes",
+    "size": "drop small frames",
     "labels": "check diagnosis against boxes",
     "duplicates": "drop near-duplicates",
+    "overlays": "find and remove burned-in marks",
+    "split": "sides by patient and duplicate group",
+    "write": "write the images",
 }
 REPORT_COLUMNS = (
     *("file", "status", "stage", "reason", "detail", "partner", "hash_distance", "correlation", "notes"),
     *("patient_id", "age", "sex", "diagnosis", "width", "height", "boxes_in", "boxes_out", "overlay_pixels"),
-    *("split", "out_file"),
+    *("split", "out_file", "boxes_before", "boxes_after", "overlay_in_boxes"),
 )
 
 
@@ -58,16 +63,19 @@ def _report_row(record: Record) -> list:
             r.height or None,
         ),
         *(r.boxes_in, len(r.lesions) if r.kept else 0, r.overlay_pixels, r.split, r.out_file),
+        boxes_text(r.lesions if r.lesions_in is None else r.lesions_in),
+        boxes_text(r.lesions) if r.kept else "",
+        r.overlay_in_boxes,
     ]
+
+
+def boxes_text(lesions: Sequence[Lesion]) -> str:
+    """Boxes as in the table: ``x1,y1,x2,y2,class;...``."""
+    return ";".join(",".join([*(f"{value:.10g}" for value in one.box), one.label]) for one in lesions)
 
 
 def summarize(records: Sequence[Record], classes: Sequence[str], facts: dict) -> dict:
     """Counts per stage, of notes, and of every side of the split, as plain values."""
-    stages, left = [], len(records)
-    for name, what in STAGES.items():
-        reasons = Counter(record.reason for record in records if record.stage == name)
-        left -= sum(reasons.values())
-        stages.append({"stage": name, "what": what, "kept": left, "dropped": dict(sorted(reasons.items()))})
     notes = Counter((note.stage, note.code) for record in records for note in record.notes)
     kept = [record for record in records if record.kept]
     diagnoses = sorted({record.diagnosis for record in kept}, key=lambda name: (*_place(name, classes), name))
@@ -76,10 +84,24 @@ def summarize(records: Sequence[Record], classes: Sequence[str], facts: dict) ->
         "classes": list(classes),
         "input_images": len(records),
         "status": dict(sorted(Counter(map(status_of, records)).items())),
-        "stages": stages,
+        "stages": _stages(records),
         "notes": [{"stage": s, "code": c, "times": n} for (s, c), n in sorted(notes.items())],
-        "split": {side: _side([r for r in kept if r.split == side], diagnoses, classes) for side in SIDES},
+        "split": {side: _side([r for r in kept if r.split == side], diagnoses, classes) for side in facts["wanted"]},
     }
+
+
+def _stages(records: Sequence[Record]) -> list[dict]:
+    """Images before and after every stage, and why it dropped some; a stage that nobody planned comes last."""
+    reasons: dict[str, Counter[str]] = {name: Counter() for name in STAGES}
+    for record in records:
+        if record.stage:
+            reasons.setdefault(record.stage, Counter())[record.reason] += 1
+    rows, left = [], len(records)
+    for name, dropped in reasons.items():
+        before, left = left, left - sum(dropped.values())
+        row = {"stage": name, "what": STAGES.get(name, name), "before": before, "kept": left}
+        rows.append({**row, "dropped": dict(sorted(dropped.items()))})
+    return rows
 
 
 def _place(name: str, classes: Sequence[str]) -> tuple[int]:
@@ -118,7 +140,7 @@ def summary_text(summary: dict) -> str:
 def _split_lines(sides: dict) -> list[str]:
     """Rows diagnosis, columns side; each cell is images / patients / lesions."""
     lines = [f"{'images/patients/lesions':<26}" + "".join(f"{side:>18}" for side in sides)]
-    for name in sides[SIDES[0]]["diagnosis"]:
+    for name in next(iter(sides.values()))["diagnosis"]:
         cells = [sides[side]["diagnosis"][name] for side in sides]
         lines.append(f"{name:<26}" + "".join(f"{_cell(c['images'], c['patients'], c['lesions']):>18}" for c in cells))
     totals = [_cell(s["images"], s["patients"], sum(s["lesions"].values())) for s in sides.values()]

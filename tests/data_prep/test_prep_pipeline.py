@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from data_prep import pipeline
+from data_prep import results
 from data_prep.__main__ import main
 from data_prep.errors import DataPrepError, EmptyResultError, OptionError
 from data_prep.options import Options
@@ -237,7 +237,7 @@ def test_a_run_that_fails_half_way_leaves_the_old_output(tiny, tmp_path, monkeyp
     def full_disk(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pipeline, "write_json", full_disk)
+    monkeypatch.setattr(results, "write_json", full_disk)
     with pytest.raises(OSError, match="No space left"):
         prepare(export, out, Options(overwrite=True))
     assert digests(out) == before

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from data_prep.errors import EmptyResultError, OptionError
+from data_prep.options import Options
 from data_prep.records import Lesion, Record
 from data_prep.split import SIDES, assign_splits, check_fractions, check_no_leak, leaks
 
@@ -28,7 +29,7 @@ def make(seed: int, patients: int) -> list[Record]:
 @pytest.mark.parametrize("seed", range(15))
 def test_no_patient_and_no_duplicate_group_stands_on_two_sides(seed):
     records = make(seed, 60)
-    assign_splits(records, seed=seed)
+    assign_splits(records, Options(seed=seed))
     check_no_leak(records)
     assert leaks(records) == 0
     for key in ("patient_id", "group"):
@@ -49,16 +50,16 @@ def test_shares_and_diagnoses_are_near_the_wish():
 
 def test_the_seed_decides_and_nothing_else():
     first, again, other = make(1, 80), make(1, 80), make(1, 80)
-    assign_splits(first, seed=5)
-    assign_splits(again, seed=5)
-    assign_splits(other, seed=6)
+    assign_splits(first, Options(seed=5))
+    assign_splits(again, Options(seed=5))
+    assign_splits(other, Options(seed=6))
     sides = [[record.split for record in records] for records in (first, again, other)]
     assert sides[0] == sides[1] != sides[2]
 
 
 def test_the_leaky_split_leaks():
     records = make(2, 60)
-    assign_splits(records, leaky=True)
+    assign_splits(records, Options(leaky_random=True))
     assert leaks(records) > 5
     with pytest.raises(AssertionError, match="two sides"):
         check_no_leak(records)
