@@ -32,9 +32,11 @@ setup(
         "pycocotools>=2.0.8",
         "matplotlib>=3.8",
         "PyYAML>=6",
+        "tqdm>=4.60",
     ],
     extras_require={
         "prep": ["pydicom>=3", "openpyxl>=3.1", "defusedxml>=0.7"],
+        "dask": ["distributed>=2024.1"],
         "dev": [
             "pytest>=8",
             "ImageHash>=4.3",
@@ -44,6 +46,7 @@ setup(
             "openpyxl>=3.1",
             "defusedxml>=0.7",
             "hypothesis>=6.100",
+            "distributed>=2024.1",
         ],
     },
 )

@@ -1,4 +1,6 @@
-"""Command line: ``python -m data_prep [COMMAND] ...``; trouble is one line on stderr with exit code 2.
+"""Command line: ``python -m data_prep [COMMAND] ...``; trouble is one line on stderr.
+
+Exit code 2: refused, nothing was written. 3: stopped half-way, the same command goes on. 130: Ctrl-C, likewise.
 
 Without the name of a command the whole pipeline runs: ``python -m data_prep EXPORT OUT``.
 """
@@ -13,7 +15,7 @@ from collections.abc import Sequence
 import cv2
 
 from .commands import COMMANDS
-from .errors import DataPrepError
+from .errors import DataPrepError, InterruptedRun
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,11 +34,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(words)
     cv2.setNumThreads(1)
     try:
-        command.run(args)
+        return command.run(args) or 0
+    except InterruptedRun as error:
+        print(f"data_prep: {error}; the same command goes on where this one stopped", file=sys.stderr)
+        return 3
     except (DataPrepError, OSError) as error:
         print(f"data_prep: {error}", file=sys.stderr)
         return 2
-    return 0
+    except KeyboardInterrupt:
+        print("data_prep: stopped by Ctrl-C; the same command goes on where this one stopped", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

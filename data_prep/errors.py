@@ -29,3 +29,7 @@ class UnreadableImage(DataPrepError):
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
         self.detail = detail
+
+
+class InterruptedRun(DataPrepError):
+    """The run stopped half-way for a reason outside the images; the same command goes on (exit code 3)."""

@@ -32,6 +32,7 @@ class Options:
         overwrite: replace an earlier output.
         keep_patient_ids: patient ids of DICOM headers stay as they are in place of a pseudonym, and frames that
             say they carry burned-in text are kept.
+        quiet: show no progress bar.
         pseudonym_key: file with the secret that turns patient ids of DICOM headers into pseudonyms.
     """
 
@@ -54,3 +55,4 @@ class Options:
     overwrite: bool = False
     keep_patient_ids: bool = False
     pseudonym_key: Path | None = None
+    quiet: bool = False

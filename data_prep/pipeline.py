@@ -5,65 +5,117 @@ Every stage takes the list of records and marks what it drops, so that the repor
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
+from . import stages
 from .boxes import check_boxes, check_labels
 from .dedup import drop_duplicates, find_pairs
-from .errors import EmptyResultError
+from .errors import EmptyResultError, InterruptedRun
 from .options import Options
-from .output import new_folder
-from .probe import Probe, probe
+from .output import MARK, check_nesting, check_target, claimed, fingerprint, finish, sweep
+from .probe import Probe
+from .progress import Display, Usage
 from .readers import read_export
-from .records import Box, Lesion, Record
+from .records import Box, Export, Lesion, Record
 from .results import write_results
 from .split import assign_splits, wanted_shares
-from .workers import run_all
-from .writing import WriteJob, Written, write_image
+from .stages import Look, Run, Write, run_stage
+from .store import Thumbs, WorkFolder
+from .tasks import Outcome
+from .workers import crew
+from .writing import WriteJob, Written
 
 
-def prepare(export: Path, out: Path, options: Options | None = None) -> dict:
+def prepare(
+    export: Path,
+    out: Path,
+    options: Options | None = None,
+    executor: Executor | None = None,
+    usage: Usage | None = None,
+) -> dict:
     """Clean ``export`` and write the COCO data set ``out``; returns the summary.
 
+    Args:
+        export: folder of the raw export; it is only read.
+        out: folder to write; it appears as a whole at the very end.
+        options: parameters of the run.
+        executor: any ``concurrent.futures`` executor, in place of ``options.jobs`` processes.
+        usage: filled with time and memory.
+
     Raises:
-        DataPrepError: the export, an option or the output folder does not fit, or too little is left.
-            Nothing is then written: the output appears as a whole at the very end.
+        DataPrepError: the export, an option or the output folder does not fit, or too little is left. Nothing is
+            then left behind.
+        InterruptedRun: a worker died; the same call goes on where this one stopped.
     """
-    options = options or Options()
+    options, display = options or Options(), Display((options or Options()).quiet)
     wanted_shares(options)
-    with new_folder(out, export, options.overwrite) as folder:
-        source = read_export(export, options)
-        records = source.records
-        probes = look(records, options)
-        digest = inputs_digest(records, probes)
-        pairs = clean(records, probes, source.classes, options)
-        kept = [record for record in records if record.kept]
-        if not kept:
-            raise EmptyResultError(f"no image is left of {len(records)}: {_reasons(records)}")
-        name_patients(kept)
-        assign_splits(kept, options)
-        kept = [record for record in kept if record.kept]
-        write_images(kept, probes, folder, options)
-        summary = write_results(folder, export, source, pairs, digest, options)
+    check_nesting(out, export)
+    if not WorkFolder(out).path.exists():
+        check_target(out, options.overwrite)
+    source = read_export(export, options)
+    own = fingerprint(export, options, source.records, stages.CHUNK)
+    with claimed(out, own, options.overwrite, display.say) as work:
+        if work is None:
+            return json.loads((out / MARK).read_text(encoding="utf-8"))
+        with crew(options.jobs, options.scheduler, executor) as team:
+            run = Run(work, team, options, display, usage or Usage())
+            summary = _prepare(export, source, run)
+        finish(work, sum(record.stage == "write" for record in source.records))
     return summary
 
 
-def look(records: Sequence[Record], options: Options) -> dict[str, Probe]:
-    """Decode every file once; unreadable files are dropped. Returns the probes by file."""
+def _prepare(export: Path, source: Export, run: Run) -> dict:
+    """All stages; the result lies in the work folder."""
+    records, options = source.records, run.options
+    probes, thumbs, rows = look(records, run)
+    digest = inputs_digest(records, probes)
+    pairs = clean(records, probes, source.classes, options, lambda left: thumbs.select([rows[r.file] for r in left]))
+    kept = [record for record in records if record.kept]
+    if not kept:
+        raise EmptyResultError(f"no image is left of {len(records)}: {_reasons(records)}")
+    name_patients(kept)
+    assign_splits(kept, options)
+    kept = [record for record in kept if record.kept]
+    write_images(kept, probes, run)
+    if not any(record.kept for record in kept):
+        raise InterruptedRun(f"not one of {len(kept)} images could be written: {kept[0].detail}")
+    return write_results(run.work.result, export, source, pairs, digest, options)
+
+
+def look(records: Sequence[Record], run: Run) -> tuple[dict[str, Probe], Thumbs, dict[str, int]]:
+    """Decode every file once; unreadable files are dropped.
+
+    Returns the probes by file, the thumbnails, and the row of each file in them.
+    """
     wanted = [record for record in records if record.kept]
-    found = run_all(probe, [(str(record.path), options.min_size) for record in wanted], options.jobs)
-    probes = {}
-    for record, result in zip(wanted, found, strict=True):
-        probes[record.file] = result
-        record.width, record.height = result.width, result.height
-        if result.fault:
-            record.drop("decode", *result.fault)
-    return probes
+    files = [(str(record.path.absolute()), record.frame) for record in wanted]
+    thumbs = Thumbs(run.work.path / "thumbs.u8", len(wanted))
+    probes: dict[str, Probe] = {}
+
+    def use(number: int, found: Probe) -> None:
+        record = wanted[number]
+        probes[record.file] = found
+        record.width, record.height = found.width, found.height
+        if found.fault:
+            record.drop("decode", *found.fault)
+
+    run_stage(Look(files, thumbs, run.options.min_size, use), run)
+    return probes, thumbs, {record.file: row for row, record in enumerate(wanted)}
 
 
 def clean(
-    records: Sequence[Record], probes: dict[str, Probe], classes: tuple[str, ...], options: Options
+    records: Sequence[Record],
+    probes: dict[str, Probe],
+    classes: tuple[str, ...],
+    options: Options,
+    thumbs_of: Callable[[Sequence[Record]], np.ndarray],
 ) -> list[tuple]:
     """Boxes, size, labels and duplicates, in place; returns the verified near-duplicate pairs."""
     for record in records:
@@ -79,9 +131,13 @@ def clean(
     for record, found in zip(left, own, strict=True):
         if found.flat:
             record.note("duplicates", "flat_frame", "no contrast: compared by equal pixels only")
-    pairs = find_pairs(own, options.dedup_distance)
+    pairs = find_pairs(_with_thumbs(own, thumbs_of(left)), options.dedup_distance)
     drop_duplicates(left, own, pairs)
     return [(left[p.first].file, left[p.second].file, p.distance, f"{p.correlation:.4f}") for p in pairs]
+
+
+def _with_thumbs(probes: Sequence[Probe], thumbs: np.ndarray) -> list[Probe]:
+    return [dataclasses.replace(probe, thumb=thumb.tobytes()) for probe, thumb in zip(probes, thumbs, strict=True)]
 
 
 def name_patients(kept: Sequence[Record]) -> None:
@@ -92,22 +148,50 @@ def name_patients(kept: Sequence[Record]) -> None:
             record.patient_id = f"no-id:{first.setdefault(record.group, record.file)}"
 
 
-def write_images(kept: Sequence[Record], probes: dict[str, Probe], folder: Path, options: Options) -> None:
-    """Write every kept image below ``folder``/images and note what was changed."""
-    jobs, taken = [], {record.file for record in kept}
+def write_images(kept: Sequence[Record], probes: dict[str, Probe], run: Run) -> None:
+    """Write every kept image and note what was changed; what cannot be written is dropped."""
+    options, folder = run.options, run.work.result
+    taken = {record.file for record in kept}
     for record in kept:
-        own = probes[record.file]
-        remove = own.overlay_pixels > 0 and not options.keep_overlays
-        shrinks = 0 < options.max_side < max(record.width, record.height)
-        copy = not (remove or shrinks or own.change)
+        copy = not (_removes(record, probes, options) or _shrinks(record, options) or probes[record.file].change)
         record.out_file = record.file if copy else _png_name(record.file, taken)
-        mask = str(folder / "overlay_masks" / _png_name(record.out_file, set())) if remove else ""
+
+    def job(number: int) -> tuple[WriteJob, bytes]:
+        record = kept[number]
+        own, remove = probes[record.file], _removes(record, probes, options)
+        copy = not (remove or _shrinks(record, options) or own.change)
+        mask = str(folder / mask_name(record)) if remove else ""
         boxes = tuple(lesion.box for lesion in record.lesions)
         size = (record.width, record.height)
         target = str(folder / "images" / record.out_file)
-        jobs.append((WriteJob(str(record.path), target, mask, options.max_side, copy, size, boxes),))
-    for record, written in zip(kept, run_all(write_image, jobs, options.jobs), strict=True):
-        _note_changes(record, probes[record.file], written)
+        source = str(record.path.absolute())
+        return WriteJob(source, target, mask, options.max_side, copy, size, boxes), own.file_digest
+
+    def use(number: int, outcome: Outcome) -> None:
+        record = kept[number]
+        if outcome.written is None:
+            record.drop("write", "not_written", outcome.fault)
+            record.split = record.out_file = ""
+        else:
+            files.update(Path(path).relative_to(folder).as_posix() for path, _, _ in outcome.files)
+            _note_changes(record, probes[record.file], outcome.written)
+
+    files: set[str] = set()
+    run_stage(Write(len(kept), job, use, run.work.holds), run)
+    sweep(folder, files)
+
+
+def mask_name(record: Record) -> str:
+    """Path of the mask of an image's overlays, below OUT."""
+    return f"overlay_masks/{_png_name(record.out_file, set())}"
+
+
+def _removes(record: Record, probes: dict[str, Probe], options: Options) -> bool:
+    return probes[record.file].overlay_pixels > 0 and not options.keep_overlays
+
+
+def _shrinks(record: Record, options: Options) -> bool:
+    return 0 < options.max_side < max(record.width, record.height)
 
 
 def _png_name(file: str, taken: set[str]) -> str:

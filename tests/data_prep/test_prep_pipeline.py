@@ -1,4 +1,6 @@
+import argparse
 import contextlib
+import dataclasses
 import hashlib
 import io
 import json
@@ -10,7 +12,8 @@ from pycocotools.coco import COCO
 
 from data_prep import results
 from data_prep.__main__ import main
-from data_prep.errors import DataPrepError, EmptyResultError, OptionError
+from data_prep.commands import run
+from data_prep.errors import DataPrepError, EmptyResultError, InterruptedRun, OptionError
 from data_prep.options import Options
 from data_prep.pipeline import prepare
 
@@ -178,9 +181,14 @@ def test_the_leaky_split_says_so(tiny, tmp_path):
 
 def test_the_command_prints_the_summary(tiny, tmp_path, capsys):
     out = tmp_path / "out"
-    assert main([str(tiny.fill().save()), str(out), "--jobs", "1"]) == 0
+    export = str(tiny.fill().save())
+    assert main([export, str(out), "--jobs", "1", "--quiet"]) == 0
     printed = capsys.readouterr()
     assert printed.out == (out / "summary.txt").read_text() and printed.err == ""
+    assert main([export, str(out), "--jobs", "1", "--overwrite"]) == 0
+    more = capsys.readouterr()
+    assert more.out.startswith(printed.out) and more.err == ""
+    assert "look: 24 images in " in more.out and "MiB in the largest worker" in more.out
     assert "split: by patient and duplicate group 0.8/0.1/0.1, seed 0" in printed.out
 
 
@@ -191,6 +199,9 @@ def test_the_command_prints_the_summary(tiny, tmp_path, capsys):
         (["--split", "a,b,c"], "--split a,b,c: expected three numbers"),
         (["--classes", "cyst,,HCC"], "--classes cyst,,HCC: expected different names"),
         (["--jobs", "0"], "--jobs 0: expected at least 1"),
+        (["--indent", "-1"], "--indent -1: expected between 0 and 16"),
+        (["--columns", "no.yaml"], "--columns no.yaml: no such file"),
+        (["--split-from", "no"], "--split-from no: no such folder"),
         (["--dedup-distance", "65"], "--dedup-distance 65: expected between 0 and 64"),
         (["--min-size", "5000"], "no image is left of 24: too_small 24"),
         (["--classes", "polyp"], "no image is left of 24: lesion_without_box"),
@@ -238,10 +249,24 @@ def test_a_run_that_fails_half_way_leaves_the_old_output(tiny, tmp_path, monkeyp
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(results, "write_json", full_disk)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(InterruptedRun, match="No space left"):
         prepare(export, out, Options(overwrite=True))
     assert digests(out) == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".out.work", "export", "out"]
+    monkeypatch.undo()
+    prepare(export, out, Options(overwrite=True))
+    assert digests(out) == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["export", "out"]
+
+
+def test_every_option_of_a_run_is_on_the_command_line():
+    parser = argparse.ArgumentParser()
+    run.add_arguments(parser)
+    assert set(vars(parser.parse_args(["a", "b"]))) == {
+        "export",
+        "out",
+        *(field.name for field in dataclasses.fields(Options)),
+    }
 
 
 def test_nothing_left_is_an_error_of_its_own_kind(tiny, tmp_path):
