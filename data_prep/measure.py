@@ -1,8 +1,8 @@
 """Compare what a run reported with what is known of its export.
 
-Commands: ``python -m data_prep.measure PHANTOM OUT`` (a phantom export with its truth.csv; with ``--twins``
-also the overlay masks) and ``python -m data_prep.measure EXPORT OUT --pairs near_duplicate_pairs.csv``
-(columns a and b).
+Commands: ``python -m data_prep.measure PHANTOM OUT`` (a phantom export with its truth.csv) and
+``python -m data_prep.measure EXPORT OUT --pairs near_duplicate_pairs.csv`` (columns a and b). Overlay masks are
+compared by ``python -m data_prep.measure_overlays``.
 """
 
 from __future__ import annotations
@@ -15,11 +15,6 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-import cv2
-import numpy as np
-
-from .errors import DataPrepError
-
 # What the report must say of an image with the fault: a reason, or the code of a note.
 EXPECTED = {
     "unreadable": ("not_an_image", "truncated"),
@@ -31,6 +26,8 @@ EXPECTED = {
     "near_duplicate": ("near_duplicate",),
     "colour_scale": ("scale_removed",),
     "caliper": ("scale_removed",),
+    "burned_text": ("scale_removed",),
+    "grey_bar": ("scale_removed",),
     "box_partly_outside": ("box_clipped",),
     "box_outside": ("box_outside",),
     "box_empty": ("box_empty",),
@@ -43,6 +40,8 @@ SEEN_LATER = (
     "near_duplicate",
     "colour_scale",
     "caliper",
+    "burned_text",
+    "grey_bar",
 )  # an image dropped before that stage cannot show them
 
 
@@ -94,37 +93,6 @@ def compare_pairs(known: Iterable[tuple[str, str]], out: Path) -> tuple[int, int
     return len(wanted), len(found), len(wanted & found)
 
 
-def compare_overlays(export: Path, out: Path) -> tuple[int, int, int, int]:
-    """Pixels of coloured overlays: known, found, both, and found at most two pixels from a known one.
-
-    Frames with white or grey marks are left out.
-    """
-    kinds: dict[str, set[str]] = defaultdict(set)
-    for truth in read_rows(export / "truth.csv"):
-        kinds[truth["file"]].add(truth["kind"])
-    totals = np.zeros(4, np.int64)
-    for row in read_rows(out / "report.csv"):
-        own = kinds[row["file"]]
-        if not row["out_file"] or not own & {"colour_scale", "caliper"} or own & {"burned_text", "grey_bar"}:
-            continue
-        truth_path = export / "truth" / f"{PurePosixPath(row['file']).stem}_overlay.png"
-        known = _read_mask(truth_path)
-        mask_path = (out / "overlay_masks" / row["out_file"]).with_suffix(".png")
-        mask = _read_mask(mask_path) if mask_path.is_file() else np.zeros_like(known)
-        wide = np.asarray(cv2.dilate(known.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0)
-        totals += [known.sum(), mask.sum(), (known & mask).sum(), (wide & mask).sum()]
-    pixels_known, pixels_found, both, near = totals.tolist()
-    return pixels_known, pixels_found, both, near
-
-
-def _read_mask(path: Path) -> np.ndarray:
-    """Pixels above 0 of a grey image, (H, W) bool."""
-    pixels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    if pixels is None:
-        raise DataPrepError(f"{path}: no readable mask; expected a grey PNG, write the export and the run again")
-    return np.asarray(pixels > 0)
-
-
 def _stem(file: str) -> str:
     return PurePosixPath(file).with_suffix("").as_posix()
 
@@ -152,9 +120,6 @@ def main() -> int:
     truth = [row for row in read_rows(args.export / "truth.csv") if row["kind"] == "near_duplicate"]
     pairs = [(row["file"], json.loads(row["detail"])["of"]) for row in truth]
     print(_rates("near-duplicate pairs", *compare_pairs(pairs, args.out)))
-    if (args.export / "truth").is_dir():
-        known, found, both, near = compare_overlays(args.export, args.out)
-        print(_rates("coloured overlay pixels", known, found, both) + f", within 2 px {near / max(1, found):.3f}")
     return 0
 
 

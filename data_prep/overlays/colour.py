@@ -2,7 +2,7 @@
 
 Saturated pixels from yellow over green to blue are overlays. Red, orange and magenta regions, and thick
 coloured regions inside the scan area, are colour flow (Doppler): they stay, and a frame with much of it is
-left alone and reported. White and grey burned-in marks are not searched for.
+left alone and reported.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ..scan import ScanArea
+from .rim import without_smear
 
 STRONG = 60  # chroma (largest minus smallest channel, tint removed) that no tissue grey reaches
 WEAK = 18  # chroma of blurred rims and of half-transparent lines
@@ -25,27 +25,21 @@ MIN_PIXELS = 12
 
 
 @dataclass(frozen=True)
-class Overlay:
-    """What was found in one frame.
-
-    Attributes:
-        mask: (H, W) uint8, 255 where a scale is.
-        pixels: how many pixels that are.
-        flow_share: share of the scan area under colour flow.
-        doppler: the frame has so much of it that it is to be left alone.
-    """
+class Colours:
+    """Coloured marks of a frame: their mask (H, W) 0/255 and the share of the scan area under colour flow."""
 
     mask: np.ndarray
-    pixels: int
-    flow_share: float
-    doppler: bool
+    flow_share: float = 0.0
+
+    @property
+    def doppler(self) -> bool:
+        """So much flow that the frame is to be left alone."""
+        return self.flow_share > FLOW_SHARE
 
 
-def find_overlay(pixels: np.ndarray, area: ScanArea) -> Overlay:
-    """Find coloured overlays in an RGB image (H, W, 3); a grey image (H, W) has none."""
-    nothing = Overlay(np.zeros(pixels.shape[:2], np.uint8), 0, 0.0, False)
-    if pixels.ndim == 2:
-        return nothing
+def find_colours(pixels: np.ndarray, grey: np.ndarray, inside: np.ndarray) -> Colours:
+    """Find coloured overlays in an RGB image (H, W, 3); ``grey`` is its grey version, ``inside`` the scan area."""
+    nothing = Colours(np.zeros(pixels.shape[:2], np.uint8))
     gains = tint_gains(pixels)
     plain = pixels if gains is None else remove_tint(pixels, gains)
     chroma = chroma_of(plain)
@@ -54,28 +48,15 @@ def find_overlay(pixels: np.ndarray, area: ScanArea) -> Overlay:
     if cv2.countNonZero(weak) < MIN_PIXELS:
         return nothing
     hue = cv2.cvtColor(plain, cv2.COLOR_RGB2HSV)[..., 0]
-    inside = area.mask(pixels.shape[:2])
     cold = cv2.inRange(hue, *FLOW_HUE)  # type: ignore[call-overload]  # the stub leaves out scalar bounds
     flow = _flow(strong, cold, inside)
     flow_share = cv2.countNonZero(flow & inside) / max(1, cv2.countNonZero(inside))
     if flow_share > FLOW_SHARE:
-        return Overlay(nothing.mask, 0, flow_share, True)
+        return Colours(nothing.mask, flow_share)
     near_flow: np.ndarray = cv2.dilate(flow, np.ones((7, 7), np.uint8))
     mask = _marks(strong & (cold > 0), weak & (cold > 0), lines=gains is None) & ~near_flow
-    count = cv2.countNonZero(mask)
-    return Overlay(mask, count, flow_share, False) if count >= MIN_PIXELS else nothing
-
-
-def remove_overlay(pixels: np.ndarray, overlay: Overlay, area: ScanArea, radius: int = 3) -> np.ndarray:
-    """The image without the overlay: Telea inpainting inside the scan, black outside; grey where it can."""
-    mask = cv2.dilate(overlay.mask, np.ones((3, 3), np.uint8))
-    inside = area.mask(pixels.shape[:2])
-    clean = pixels.copy()
-    clean[(mask > 0) & (inside == 0)] = 0
-    clean = cv2.inpaint(clean, mask & inside, radius, cv2.INPAINT_TELEA)
-    if clean.ndim == 3 and int(chroma_of(clean).max()) == 0:
-        clean = np.ascontiguousarray(clean[..., 0])
-    return clean
+    mask = without_smear(plain, chroma, mask)
+    return Colours(mask if cv2.countNonZero(mask) >= MIN_PIXELS else nothing.mask, flow_share)
 
 
 def chroma_of(pixels: np.ndarray) -> np.ndarray:
