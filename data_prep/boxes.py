@@ -11,6 +11,8 @@ from .records import NORMAL, UNKNOWN, Box, Lesion, Record
 
 MIN_BOX = 2.0  # pixels; a box that is thinner after clipping shows no lesion
 SAME_IOU = 0.98
+HUGE = 0.6  # share of the image's area
+TINY = 0.015  # share of the image's shorter side
 
 
 def check_boxes(record: Record, classes: tuple[str, ...]) -> None:
@@ -34,7 +36,17 @@ def check_boxes(record: Record, classes: tuple[str, ...]) -> None:
             if clipped != lesion.box:
                 record.note("boxes", "box_clipped", f"{_show(lesion.box)} -> {_show(clipped)}")
             kept.append(Lesion(clipped, label))
+            _note_size(record, clipped)
     record.lesions = kept
+
+
+def _note_size(record: Record, box: Box) -> None:
+    """Note a box that is too large or too small to mark a lesion; it is kept, for lesions differ."""
+    width, height = box[2] - box[0], box[3] - box[1]
+    if width * height > HUGE * record.width * record.height:
+        record.note("boxes", "box_huge", _show(box))
+    elif min(width, height) < TINY * min(record.width, record.height):
+        record.note("boxes", "box_tiny", _show(box))
 
 
 def check_labels(record: Record) -> None:
