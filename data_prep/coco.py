@@ -15,11 +15,9 @@ from pathlib import Path
 
 from . import __version__
 from .images import write_whole
-from .options import Options
+from .options import NO_INFLUENCE, Options
 from .records import Box, Export, Record
 from .split import leaks, wanted_shares
-
-NO_INFLUENCE = ("jobs", "scheduler", "overwrite")  # options that do not change the output
 
 
 def number_records(records: Sequence[Record]) -> dict[str, tuple[int, int]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import secrets
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,11 +114,16 @@ def to_grey(pixels: np.ndarray) -> np.ndarray:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that it appears complete or not at all."""
+    """Write a file so that it appears complete or not at all, whoever else writes it at the same time."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_bytes(data)
-    temporary.replace(path)
+    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
 
 
 def encode_png(pixels: np.ndarray) -> bytes:

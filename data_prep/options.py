@@ -7,6 +7,8 @@ from pathlib import Path
 
 from .dedup import DISTANCE
 
+NO_INFLUENCE = ("jobs", "scheduler", "overwrite", "quiet")  # options on which no byte of the output depends
+
 
 @dataclass(frozen=True)
 class Options:

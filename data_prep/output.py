@@ -12,12 +12,11 @@ from functools import cache
 from pathlib import Path
 
 from .errors import DataPrepError, InterruptedRun, OptionError
-from .options import Options
+from .options import NO_INFLUENCE, Options
 from .records import Record
 from .store import WorkFolder, delete
 
 MARK = "summary.json"  # the file by which an earlier output is known
-NO_MATTER = ("jobs", "scheduler", "overwrite", "quiet")  # options that no output file depends on
 LIBRARIES = ("numpy", "opencv-python", "opencv-python-headless", "pillow", "pydicom")
 
 
@@ -55,7 +54,7 @@ def fingerprint(export: Path, options: Options, records: Sequence[Record], chunk
     values = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
     return {
         "export": str(export.resolve()),
-        "options": {name: repr(value) for name, value in values.items() if name not in NO_MATTER},
+        "options": {name: repr(value) for name, value in values.items() if name not in NO_INFLUENCE},
         "inputs": inputs.hexdigest(),
         "code": code_digest(),
         "libraries": {name: version for name in LIBRARIES if (version := _version(name))},

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import random
-import signal
 import subprocess
 import sys
 import threading
@@ -206,7 +205,7 @@ def test_finished_chunks_are_not_done_again(small, tmp_path, monkeypatch, capsys
     [
         (lambda export: Options(seed=3), "(seed 0 -> 3)"),
         (lambda export: os.utime(export / "images/cut.png", (1, 1)) or Options(), "(other inputs)"),
-        (lambda export: (export / "images/new.png").write_bytes(b"") and None or Options(), "(other inputs)"),
+        (lambda export: ((export / "images/new.png").write_bytes(b"") and None) or Options(), "(other inputs)"),
     ],
 )
 def test_work_that_does_not_fit_is_discarded_with_a_line(small, tmp_path, monkeypatch, capsys, change, line):
