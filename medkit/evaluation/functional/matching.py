@@ -1,4 +1,4 @@
-"""Which prediction belongs to which lesion: the lesion-level protocol and the one-to-one protocol.
+"""Which prediction belongs to which lesion: the lesion-level protocol, for every score threshold at once.
 
 Lesion-level protocol (liver ultrasound report), per image at a score threshold t:
 
@@ -8,27 +8,45 @@ Lesion-level protocol (liver ultrasound report), per image at a score threshold 
 3. A prediction in P with IoU < 0.25 to every lesion is an over-detection.
 4. A prediction that touches a lesion but is not its best counts nowhere.
 
-The best candidate over all scores is also the best one above any t that it reaches, so one pass over the
-images finds it and a threshold only decides whether it counts. Equal scores: the larger IoU decides, then the
-lower class index, so the order of predictions never matters.
-
-The one-to-one protocol is COCO's greedy assignment (Lin et al., 2014, https://arxiv.org/abs/1405.0312).
-
-A confusion matrix is ``(C+1, C+1)``; row = truth, column = prediction, index 0 = None, class c = index c+1.
+A lesion's best candidate of each class is found once; a threshold, one for all or one per class, then only decides
+which of them count. Equal scores: the larger IoU decides, then the lower class index, so the order of predictions
+never matters. Predictions on a crowd region are dropped, the region is no lesion.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 
 import numpy as np
 
-from .boxes import ImageBoxes, box_cover, box_iou
+from .boxes import ImageBoxes
+from .boxset import BoxSet, Overlaps, find_overlaps
 
-__all__ = ["LesionEvents", "lesion_events", "lesion_matrix", "one_to_one_matrix"]
+__all__ = ["LesionEvents", "LesionStatus", "Matches", "PredStatus", "Thresholds", "lesion_events", "match"]
 
 NO_LABEL = -1
+Thresholds = float | np.ndarray  # one for all classes, or one per class (C,)
+
+
+class PredStatus(IntEnum):
+    """What became of a prediction at a threshold."""
+
+    BELOW = 0  # score under the threshold
+    RIGHT = 1  # the best candidate of a lesion, and of its class
+    CONFUSED = 2  # the best candidate of a lesion of another class
+    EXTRA = 3  # touches a lesion that another prediction decides: counts nowhere
+    OVER = 4  # touches no lesion: an over-detection
+    IGNORED = 5  # touches no lesion, but a crowd region: dropped
+
+
+class LesionStatus(IntEnum):
+    """What became of a lesion at a threshold."""
+
+    MISSED = 0
+    RIGHT = 1
+    CONFUSED = 2  # found, and named wrongly
 
 
 @dataclass(frozen=True)
@@ -37,7 +55,9 @@ class LesionEvents:
 
     ``lesion_*`` have one entry per lesion (L), ``over_*`` one per prediction that touches nothing (F).
     ``lesion_preds`` is the class of the best candidate (-1: none), ``lesion_scores`` its score (-inf: none);
-    ``*_images`` index the images that were given.
+    ``*_images`` index the images that were given. ``class_scores`` and ``class_preds`` ``(L, C)`` hold the best
+    candidate of each class: its score (-inf: none) and its index in the BoxSet (-1: none); ``class_ious`` its
+    IoU. ``lesion_gts`` and ``over_preds`` are indices into the BoxSet.
     """
 
     lesion_labels: np.ndarray
@@ -47,123 +67,142 @@ class LesionEvents:
     over_labels: np.ndarray
     over_scores: np.ndarray
     over_images: np.ndarray
+    class_scores: np.ndarray
+    class_ious: np.ndarray
+    class_preds: np.ndarray
+    lesion_gts: np.ndarray
+    over_preds: np.ndarray
+
+    def called(self, score_thr: Thresholds) -> np.ndarray:
+        """Class ``(L,)`` that each lesion is given at a threshold; -1 where it is missed."""
+        return _best_class(self.class_scores, self.class_ious, score_thr)
+
+    def over(self, score_thr: Thresholds) -> np.ndarray:
+        """Mask ``(F,)`` of the over-detections at a threshold."""
+        return self.over_scores >= limits(score_thr, self.over_labels)
 
 
-def _best_candidates(image: ImageBoxes, iou: np.ndarray, iou_thr: float) -> tuple[np.ndarray, np.ndarray]:
-    """Class and score of the best candidate of each lesion, ``(G,)`` each; iou is ``(P, G)``."""
-    num_gt = iou.shape[1]
-    if not iou.size:
-        return np.full(num_gt, NO_LABEL), np.full(num_gt, -np.inf, np.float32)
-    touching = iou >= iou_thr  # (P, G)
-    scores = np.where(touching, image.pred_scores[:, None], -np.inf)  # (P, G)
-    best_score = scores.max(axis=0)  # (G,)
-    tied = np.where(touching & (scores == best_score), iou, -1.0)  # (P, G)
-    by_label = np.argsort(image.pred_labels, kind="stable")
-    best = by_label[tied[by_label].argmax(axis=0)]  # (G,) first of the largest IoU: the lowest class
-    found = touching.any(axis=0)
-    return np.where(found, image.pred_labels[best], NO_LABEL), best_score.astype(np.float32)
+@dataclass(frozen=True)
+class Matches:
+    """Everything that matching finds out about a data set; all other functions read from it.
+
+    Attributes:
+        boxes: Predictions and ground truth as flat arrays.
+        overlaps: Their overlaps.
+        events: The lesion-level protocol.
+        iou_thr: Smallest IoU at which a prediction touches a lesion.
+    """
+
+    boxes: BoxSet
+    overlaps: Overlaps
+    events: LesionEvents
+    iou_thr: float
+
+    @property
+    def num_images(self) -> int:
+        """Number of images, those without boxes included."""
+        return self.boxes.num_images
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes C."""
+        return self.boxes.num_classes
+
+    def deciding_preds(self, score_thr: Thresholds) -> np.ndarray:
+        """Index ``(L,)`` of the prediction that decides each lesion; -1 where it is missed."""
+        called = self.events.called(score_thr)
+        chosen = np.take_along_axis(self.events.class_preds, np.maximum(called, 0)[:, None], axis=1)[:, 0]
+        return np.where(called >= 0, chosen, -1)
+
+    def lesion_status(self, score_thr: Thresholds) -> np.ndarray:
+        """`LesionStatus` ``(L,)`` of each lesion; image and box: ``events.lesion_images``, ``events.lesion_gts``."""
+        called = self.events.called(score_thr)
+        right = called == self.events.lesion_labels
+        return np.where(called < 0, LesionStatus.MISSED, np.where(right, LesionStatus.RIGHT, LesionStatus.CONFUSED))
+
+    def pred_status(self, score_thr: Thresholds) -> np.ndarray:
+        """`PredStatus` ``(P,)`` of each prediction; image: ``boxes.pred_images``."""
+        boxes, events = self.boxes, self.events
+        status = np.full(len(boxes.pred_scores), PredStatus.IGNORED)
+        touching = (self.overlaps.ious >= self.iou_thr) & ~boxes.gt_ignore[self.overlaps.gts]
+        status[self.overlaps.preds[touching]] = PredStatus.EXTRA
+        status[events.over_preds] = PredStatus.OVER
+        deciding = self.deciding_preds(score_thr)
+        right = self.lesion_status(score_thr) == LesionStatus.RIGHT
+        status[deciding[(deciding >= 0) & ~right]] = PredStatus.CONFUSED
+        status[deciding[right]] = PredStatus.RIGHT  # last: a prediction may decide two lesions
+        status[boxes.pred_scores < limits(score_thr, boxes.pred_labels)] = PredStatus.BELOW
+        return status
 
 
-def _touches_nothing(image: ImageBoxes, iou: np.ndarray, iou_thr: float) -> np.ndarray:
-    """Mask ``(P,)`` of predictions on no lesion and on no crowd region."""
-    free = np.asarray(~(iou >= iou_thr).any(axis=1))
-    if image.gt_ignore.any():
-        crowds = image.gt_bboxes[image.gt_ignore]
-        free &= ~(box_cover(image.pred_bboxes, crowds) >= iou_thr).any(axis=1)
-    return free
-
-
-def lesion_events(images: Sequence[ImageBoxes], iou_thr: float = 0.25) -> LesionEvents:
-    """Run the lesion-level protocol over all images, leaving only the threshold open.
+def match(images: Sequence[ImageBoxes], num_classes: int, iou_thr: float = 0.25) -> Matches:
+    """The one pass over a data set.
 
     Args:
         images: One record per image, empty images included.
+        num_classes: Number of classes C.
         iou_thr: Smallest IoU at which a prediction touches a lesion.
     """
-    columns: list[list[np.ndarray]] = [[] for _ in range(7)]
-    for index, image in enumerate(images):
-        real = ~image.gt_ignore
-        iou = box_iou(image.pred_bboxes, image.gt_bboxes[real])  # (P, G)
-        preds, scores = _best_candidates(image, iou, iou_thr)
-        free = _touches_nothing(image, iou, iou_thr)
-        over = image.pred_labels[free]
-        row = (
-            image.gt_labels[real],
-            preds,
-            scores,
-            np.full(len(preds), index),
-            over,
-            image.pred_scores[free],
-            np.full(len(over), index),
-        )
-        for column, values in zip(columns, row, strict=True):
-            column.append(values)
-    kinds = (np.int64, np.int64, np.float32, np.int64, np.int64, np.float32, np.int64)
+    return match_boxes(BoxSet.from_images(images, num_classes), iou_thr)
+
+
+def match_boxes(boxes: BoxSet, iou_thr: float = 0.25) -> Matches:
+    """`match` for boxes that are flat already."""
+    overlaps = find_overlaps(boxes)
+    return Matches(boxes, overlaps, _events(boxes, overlaps, iou_thr), iou_thr)
+
+
+def lesion_events(images: Sequence[ImageBoxes], iou_thr: float = 0.25) -> LesionEvents:
+    """Only the lesion-level protocol, with as many classes as occur; see `match`."""
+    labels = [labels for image in images for labels in (image.pred_labels, image.gt_labels)]
+    return match(images, max((int(one.max()) + 1 for one in labels if len(one)), default=1), iou_thr).events
+
+
+def limits(score_thr: Thresholds, labels: np.ndarray) -> np.ndarray:
+    """The threshold of each label, in float32 as scores are: a stored 0.35 must meet the threshold 0.35."""
+    thr = np.asarray(score_thr, np.float32)
+    return np.broadcast_to(thr, labels.shape) if thr.ndim == 0 else thr[labels]
+
+
+def _events(boxes: BoxSet, overlaps: Overlaps, iou_thr: float) -> LesionEvents:
+    touching = overlaps.where(overlaps.ious >= iou_thr)
+    lesions = np.flatnonzero(~boxes.gt_ignore)  # (L,)
+    class_preds, class_ious = _best_of_each_class(boxes, touching, lesions)
+    scores = np.append(boxes.pred_scores, np.float32(-np.inf))  # the last one stands for 'no candidate'
+    class_scores = scores[class_preds]  # (L, C)
+    best = _best_class(class_scores, class_ious, -np.inf)  # (L,)
+    free = np.ones(len(boxes.pred_scores), bool)
+    free[touching.preds] = False  # crowd regions included
+    over = np.flatnonzero(free)
     return LesionEvents(
-        *(
-            np.concatenate(column).astype(kind) if column else np.zeros(0, kind)
-            for column, kind in zip(columns, kinds, strict=True)
-        )
+        lesion_labels=boxes.gt_labels[lesions],
+        lesion_preds=best,
+        lesion_scores=class_scores.max(axis=1, initial=-np.inf),
+        lesion_images=boxes.gt_images[lesions],
+        over_labels=boxes.pred_labels[over],
+        over_scores=boxes.pred_scores[over],
+        over_images=boxes.pred_images[over],
+        class_scores=class_scores,
+        class_ious=class_ious,
+        class_preds=class_preds,
+        lesion_gts=lesions,
+        over_preds=over,
     )
 
 
-def lesion_matrix(events: LesionEvents, score_thr: float, num_classes: int) -> np.ndarray:
-    """Confusion matrix ``(C+1, C+1)`` of the lesion-level protocol at one threshold."""
-    size = num_classes + 1
-    thr = np.float32(score_thr)  # scores are float32: a stored 0.35 must meet the threshold 0.35
-    called = np.where(events.lesion_scores >= thr, events.lesion_preds + 1, 0)  # (L,)
-    cells = (events.lesion_labels + 1) * size + called
-    matrix = np.bincount(cells, minlength=size * size).reshape(size, size)
-    kept = events.over_labels[events.over_scores >= thr]
-    matrix[0, 1:] = np.bincount(kept, minlength=num_classes)
-    return matrix
+def _best_of_each_class(boxes: BoxSet, touching: Overlaps, lesions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Index and IoU ``(L, C)`` of each lesion's best candidate of each class."""
+    preds = np.full((len(boxes.gt_labels), boxes.num_classes), -1)
+    ious = np.full(preds.shape, -1.0)
+    order = np.lexsort((touching.ious, boxes.pred_scores[touching.preds]))  # the best is written last
+    cells = touching.gts[order], boxes.pred_labels[touching.preds[order]]
+    preds[cells], ious[cells] = touching.preds[order], touching.ious[order]
+    return preds[lesions], ious[lesions]
 
 
-def _assign(iou: np.ndarray, iou_thr: float) -> list[tuple[int, int]]:
-    """Greedy pairs (row, column): rows in their order take the free column of the largest IoU >= iou_thr."""
-    free = iou.copy()
-    pairs = []
-    for row in np.flatnonzero((iou >= iou_thr).any(axis=1)) if iou.size else ():
-        column = free.shape[1] - 1 - int(free[row, ::-1].argmax())  # of equal ones the last, as pycocotools
-        if free[row, column] >= iou_thr:
-            pairs.append((int(row), column))
-            free[:, column] = -1.0
-    return pairs
-
-
-def _one_to_one_cells(image: ImageBoxes, score_thr: float, iou_thr: float) -> list[tuple[int, int]]:
-    """Cells (truth, prediction) of one image, each to be counted once."""
-    kept = np.flatnonzero(image.above(score_thr))
-    kept = kept[np.argsort(-image.pred_scores[kept], kind="stable")]
-    real = ~image.gt_ignore
-    labels, gt_labels = image.pred_labels[kept], image.gt_labels[real]
-    iou = box_iou(image.pred_bboxes[kept], image.gt_bboxes[real])  # (P, G)
-    same_class = labels[:, None] == gt_labels[None, :]
-    first = _assign(np.where(same_class, iou, -1.0), iou_thr)
-    iou[[p for p, _ in first], :] = -1.0
-    iou[:, [g for _, g in first]] = -1.0
-    crowd = box_cover(image.pred_bboxes[kept], image.gt_bboxes[image.gt_ignore]) >= iou_thr
-    crowd &= labels[:, None] == image.gt_labels[image.gt_ignore][None, :]
-    dropped = set(np.flatnonzero(crowd.any(axis=1))) - {p for p, _ in first}
-    iou[sorted(dropped), :] = -1.0
-    pairs = first + _assign(iou, iou_thr)
-    spent, found = {p for p, _ in pairs} | dropped, {g for _, g in pairs}
-    cells = [(int(gt_labels[g]) + 1, int(labels[p]) + 1) for p, g in pairs]
-    cells += [(int(gt_labels[g]) + 1, 0) for g in range(len(gt_labels)) if g not in found]
-    return cells + [(0, int(labels[p]) + 1) for p in range(len(kept)) if p not in spent]
-
-
-def one_to_one_matrix(
-    images: Sequence[ImageBoxes], score_thr: float, num_classes: int, iou_thr: float = 0.5
-) -> np.ndarray:
-    """Confusion matrix ``(C+1, C+1)`` with every prediction and every lesion used at most once.
-
-    Pass 1 is COCO's rule: by descending score, within the class, the free lesion of the largest IoU. Pass 2
-    lets what is left over pair across classes (a confusion); the rest pairs with None. So the diagonal holds
-    COCO's true positives, a row sums to the lesions of a class, a column to its predictions that were kept.
-    """
-    matrix = np.zeros((num_classes + 1, num_classes + 1), dtype=np.int64)
-    for image in images:
-        for truth, called in _one_to_one_cells(image, score_thr, iou_thr):
-            matrix[truth, called] += 1
-    return matrix
+def _best_class(class_scores: np.ndarray, class_ious: np.ndarray, score_thr: Thresholds) -> np.ndarray:
+    """Class ``(L,)`` of the highest score among those that reach their threshold; -1 where none does."""
+    reached = (class_scores > -np.inf) & (class_scores >= np.asarray(score_thr, np.float32))
+    scores = np.where(reached, class_scores, -np.inf)  # (L, C)
+    tied = reached & (scores == scores.max(axis=1, keepdims=True, initial=-np.inf))
+    return np.where(reached.any(axis=1), np.where(tied, class_ious, -2.0).argmax(axis=1), NO_LABEL)
