@@ -61,12 +61,14 @@ def prepare(
         check_target(out, options.overwrite)
     source = read_export(export, options)
     own = fingerprint(export, options, source.records, stages.CHUNK)
-    with claimed(out, own, options.overwrite, display.say) as work:
+    with (
+        crew(options.jobs, options.scheduler, executor) as team,
+        claimed(out, own, options.overwrite, display.say) as work,
+    ):
         if work is None:
             return json.loads((out / MARK).read_text(encoding="utf-8"))
-        with crew(options.jobs, options.scheduler, executor) as team:
-            run = Run(work, team, options, display, usage or Usage())
-            summary = _prepare(export, source, run)
+        run = Run(work, team, options, display, usage or Usage())
+        summary = _prepare(export, source, run)
         finish(work, sum(record.stage == "write" for record in source.records))
     return summary
 
