@@ -5,7 +5,6 @@ Every stage takes the list of records and marks what it drops, so that the repor
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Sequence
@@ -133,13 +132,9 @@ def clean(
     for record, found in zip(left, own, strict=True):
         if found.flat:
             record.note("duplicates", "flat_frame", "no contrast: compared by equal pixels only")
-    pairs = find_pairs(_with_thumbs(own, thumbs_of(left)), options.dedup_distance)
+    pairs = find_pairs(own, thumbs_of(left), options.dedup_distance, invariant=options.dedup_invariant)
     drop_duplicates(left, own, pairs)
     return [(left[p.first].file, left[p.second].file, p.distance, f"{p.correlation:.4f}") for p in pairs]
-
-
-def _with_thumbs(probes: Sequence[Probe], thumbs: np.ndarray) -> list[Probe]:
-    return [dataclasses.replace(probe, thumb=thumb.tobytes()) for probe, thumb in zip(probes, thumbs, strict=True)]
 
 
 def name_patients(kept: Sequence[Record]) -> None:

@@ -5,30 +5,64 @@ import pytest
 from PIL import Image
 
 from data_prep import hashing
-from data_prep.dedup import correlation, group_numbers
-from data_prep.hashing import count_bits, near_pairs, phash
+from data_prep.errors import UnreadableImage
+from data_prep.hashing import count_bits, hash_file, phash, quick_phash, turned_hashes
+from data_prep.images import to_grey
+from data_prep.scan import find_scan_area, scan_crop
+from data_prep.verify import turn
+
+from .conftest import sector
+
+
+def bits_between(a: int, b: int) -> int:
+    return bin(a ^ b).count("1")
+
+
+def smooth(seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    height, width = rng.integers(40, 300, 2)
+    small = rng.integers(0, 256, (rng.integers(2, 12), rng.integers(2, 12)), dtype=np.uint8)
+    return cv2.resize(small, (int(width), int(height)), interpolation=cv2.INTER_LINEAR)
 
 
 @pytest.mark.parametrize("seed", range(40))
 def test_phash_is_imagehash_to_the_bit(seed):
-    rng = np.random.default_rng(seed)
-    height, width = rng.integers(40, 300, 2)
-    small = rng.integers(0, 256, (rng.integers(2, 12), rng.integers(2, 12)), dtype=np.uint8)
-    grey = cv2.resize(small, (int(width), int(height)), interpolation=cv2.INTER_LINEAR)
+    grey = smooth(seed)
     assert f"{phash(grey):016x}" == str(imagehash.phash(Image.fromarray(grey)))
 
 
-@pytest.mark.parametrize(("count", "distance", "block"), [(0, 5, 4), (1, 64, 4), (300, 20, 7), (300, 26, 1024)])
-def test_near_pairs_finds_exactly_the_pairs_within_the_distance(count, distance, block):
-    rng = np.random.default_rng(count)
-    hashes = rng.integers(0, 2**63, count, dtype=np.uint64)
-    expected = [
-        (i, j, bits)
-        for i in range(count)
-        for j in range(i + 1, count)
-        if (bits := bin(int(hashes[i]) ^ int(hashes[j])).count("1")) <= distance
-    ]
-    assert sorted(map(tuple, near_pairs(hashes, distance, block).tolist())) == expected
+def test_the_quick_hash_is_nearly_the_exact_one():
+    bits = [bits_between(quick_phash(grey), phash(grey)) for grey in map(sector, range(40))]
+    assert max(bits) <= 6
+    assert np.mean(bits) < 1
+
+
+@pytest.mark.parametrize("reduce", [1, 2, 4, 8])
+def test_a_file_hashed_at_reduced_size_stays_near_imagehash(tmp_path, reduce):
+    for seed in range(5):
+        path = tmp_path / f"{seed}.jpg"
+        cv2.imwrite(str(path), sector(seed, 640, 480))
+        expected = int(str(imagehash.phash(Image.open(path))), 16)
+        assert bits_between(hash_file(path, reduce, scan_only=False), expected) <= 6
+    grey = to_grey(np.asarray(Image.open(path)))
+    assert bits_between(hash_file(path, 1), phash(scan_crop(grey, find_scan_area(grey)))) <= 6
+
+
+def test_a_file_that_cannot_be_hashed_says_why(tmp_path):
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "text.jpg").write_text("no image")
+    for name, reason in (("empty.jpg", "zero_bytes"), ("text.jpg", "not_an_image"), ("absent.jpg", "missing")):
+        with pytest.raises(UnreadableImage, match=reason):
+            hash_file(tmp_path / name)
+
+
+def test_hashes_of_turned_versions_are_those_of_the_turned_pictures():
+    thumbs = np.stack([cv2.resize(smooth(seed), (64, 64)) for seed in range(6)])
+    found = turned_hashes(thumbs, block=4)
+    for number in range(8):
+        expected = [quick_phash(np.ascontiguousarray(turn(thumb, number))) for thumb in thumbs]
+        assert max(map(bits_between, found[:, number].tolist(), expected)) <= 2
+    assert found[:, 0].tolist() == [quick_phash(thumb) for thumb in thumbs]
 
 
 def test_bit_count_without_numpy_2_is_the_same(monkeypatch):
@@ -37,18 +71,5 @@ def test_bit_count_without_numpy_2_is_the_same(monkeypatch):
     assert count_bits(values).tolist() == expected
     monkeypatch.delattr(hashing.np, "bitwise_count", raising=False)
     assert count_bits(values).tolist() == expected
-
-
-def test_correlation_ignores_gain_and_small_shifts_and_sees_other_pictures():
-    rng = np.random.default_rng(1)
-    big = cv2.resize(rng.integers(30, 200, (10, 10), dtype=np.uint8), (80, 80), interpolation=cv2.INTER_CUBIC)
-    thumb = big[8:72, 8:72]
-    shifted = (big[5:69, 11:75] * 0.7 + 10).astype(np.uint8)
-    other = cv2.resize(rng.integers(30, 200, (10, 10), dtype=np.uint8), (64, 64), interpolation=cv2.INTER_CUBIC)
-    assert correlation(thumb, shifted) > 0.99
-    assert correlation(thumb, other) < 0.7
-    assert correlation(thumb, np.zeros_like(thumb)) == 0.0
-
-
-def test_groups_are_the_connected_components():
-    assert group_numbers(6, [(4, 5), (0, 3), (3, 5)]) == [0, 1, 2, 0, 0, 0]
+    out = np.empty(45, np.uint8)
+    assert count_bits(values.ravel(), out).reshape(5, 9).tolist() == expected
