@@ -63,11 +63,11 @@ def balance(table: Table, sides: np.ndarray) -> np.ndarray:
     return sides
 
 
-def fill(table: Table, sides: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Give every unit without a side (-1), taken in ``order``, to the side where the cost falls most."""
+def fill(table: Table, sides: np.ndarray) -> np.ndarray:
+    """Give every unit without a side (-1), in order, to an empty side or else to where the cost falls most."""
     sides = sides.copy()
     counts = table.counts(sides)
-    for unit in order[sides[order] < 0]:
+    for unit in np.flatnonzero(sides < 0):
         at = np.array([unit])
         costs = [float(table.change(counts, side, at, 1)[0]) for side in range(len(counts))]
         taken = [bool(counts[side].any()) for side in range(len(counts))]

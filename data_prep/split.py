@@ -69,6 +69,7 @@ def assign_splits(records: Sequence[Record], options: Options | None = None) -> 
     wanted = wanted_shares(options)
     units = [[record] for record in records] if options.leaky_random else link_units(records)
     old = read_old_sides(options.split_from, tuple(wanted)) if options.split_from else OldSides()
+    units.sort(key=lambda unit: (place_of(unit, options), min(record.file for record in unit)))
     units, fixed = settle(units, old, list(wanted))
     if len(units) < len(wanted):
         _refuse(units, list(wanted)[len(units)])
@@ -88,7 +89,7 @@ def _sides(units: Sequence[Sequence[Record]], fixed: np.ndarray, shares: list[fl
     table = Table([_features(unit) for unit in units], shares)
     places = np.array([place_of(unit, options) for unit in units])
     if (fixed >= 0).any():
-        return fill(table, fixed, np.argsort(places, kind="stable"))
+        return fill(table, fixed)
     sides = np.zeros(len(units), np.int64)
     strata: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
     for index, unit in enumerate(units):

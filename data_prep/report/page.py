@@ -26,7 +26,7 @@ td:last-child { overflow-wrap: anywhere }
 .row { margin: .4em 0 } .row > * { display: inline-block; vertical-align: top; margin: 0 1em .8em 0 }
 figure { margin: 0; break-inside: avoid; overflow-wrap: anywhere; max-width: 25em } figure.small { width: 150px }
 img { max-width: 100%; vertical-align: top } .pair img { max-width: 48%; margin-right: 3px }
-.plots > figure { width: 28.5em; max-width: 96%; margin-right: .8em }
+.plots > figure { width: 27em; max-width: 96%; margin-right: .5em }
 .group { border-left: 3px solid #ddd; padding-left: .6em; break-inside: avoid }
 @page { margin: 12mm }
 @media print { body { font-size: 10px; max-width: none; margin: 0; padding: 0 } }
