@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
-from .functional import BinaryView
+from .functional import BinaryView, Bootstrap
 from .report import LesionReport
+from .tables import LEVEL
 
 __all__ = ["coco_line", "report_text"]
 
@@ -33,7 +34,7 @@ def report_text(report: LesionReport) -> str:
         "",
         *_table(report),
         "",
-        f"lesion-level protocol: IoU >= {report.iou_thr:g}, score >= {report.score_thr:.2f}, "
+        f"lesion-level protocol: IoU >= {report.iou_thr:g}, {_threshold(report)}, "
         f"{report.num_images} images; threshold {report.score_thr_from}",
         "one-to-one protocol (COCO matching at IoU 0.5, same threshold): macro precision "
         f"{_number(strict.macro_precision)}, recall {_number(strict.macro_recall)}, "
@@ -41,6 +42,8 @@ def report_text(report: LesionReport) -> str:
     ]
     if report.binary is not None:
         lines.append(_binary_line(report.binary))
+    if report.bootstrap is not None:
+        lines.append(_interval_line(report.bootstrap))
     return "\n".join(lines + _remarks(report))
 
 
@@ -65,6 +68,20 @@ def _binary_line(view: BinaryView) -> str:
         f"{_number(view.specificity_detected)} among detected lesions; {_number(view.sensitivity_all)}, "
         f"{_number(view.specificity_all)} with missed lesions counted as not called malignant"
     )
+
+
+def _threshold(report: LesionReport) -> str:
+    if report.class_thr is None:
+        return f"score >= {report.score_thr:.2f}"
+    return "score >= " + ", ".join(f"{n} {t:.3f}" for n, t in zip(report.classes, report.class_thr, strict=True))
+
+
+def _interval_line(bootstrap: Bootstrap) -> str:
+    names = {"macro F1": "lesion/f1", "mAP": "coco/mAP", "AP50": "coco/mAP_50"}
+    ends = {name: bootstrap.interval(metric, LEVEL) for name, metric in names.items()}
+    said = ", ".join(f"{name} {_number(low)} to {_number(high)}" for name, (low, high) in ends.items())
+    taken = bootstrap.resampling
+    return f"{LEVEL:.0%} intervals: {said} ({taken.num_draws} bootstrap draws of {taken.unit}; the threshold is fixed)"
 
 
 def _remarks(report: LesionReport) -> list[str]:

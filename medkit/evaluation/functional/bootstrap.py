@@ -10,7 +10,7 @@ the interval. Two models bootstrapped with the same patients and seed see the sa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -18,6 +18,7 @@ from scipy.sparse import csr_array
 from .average_precision import HIT, IOU_THRS, RECALLS, UNMATCHED, ClassHits, coco_hits
 from .matching import Matches, Thresholds
 from .matrix import lesion_matrices_per_image
+from .table import binary_view
 
 __all__ = ["Bootstrap", "Difference", "Resampling", "bootstrap", "compare", "resample"]
 
@@ -81,7 +82,8 @@ class Bootstrap:
     """Draws of every metric.
 
     Names: lesion/precision, lesion/recall, lesion/f1 (macro), coco/mAP, coco/mAP_50; per class index
-    lesion/precision_0, lesion/recall_0, lesion/f1_0, ... and coco/AP_0, ...
+    lesion/precision_0, lesion/recall_0, lesion/f1_0, ... and coco/AP_0, ...; with malignant classes
+    lesion/sensitivity_all and the other fields of `BinaryView`.
 
     Attributes:
         estimates: Name -> value on the set itself.
@@ -107,7 +109,13 @@ def percentiles(draws: np.ndarray, level: float = 0.95) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def bootstrap(matches: Matches, score_thr: Thresholds, resampling: Resampling, ap: bool = True) -> Bootstrap:
+def bootstrap(
+    matches: Matches,
+    score_thr: Thresholds,
+    resampling: Resampling,
+    ap: bool = True,
+    malignant: Sequence[int] = (),
+) -> Bootstrap:
     """Bootstrap the lesion-level rates at a threshold and, with ``ap``, COCO's mAP and AP50.
 
     Args:
@@ -115,10 +123,15 @@ def bootstrap(matches: Matches, score_thr: Thresholds, resampling: Resampling, a
         score_thr: One threshold, or one per class; the same in all draws.
         resampling: What `resample` returned for the patients of these images.
         ap: Average precision too; it takes nearly all of the time.
+        malignant: Malignant classes, for sensitivity and specificity; none leaves these out.
     """
     itself = np.ones((1, matches.num_images), np.int16)
     weights = np.concatenate([itself, resampling.weights])  # (1 + B, N): the first row is the estimate
-    values = _lesion_rates(lesion_matrices_per_image(matches, score_thr), weights)
+    matrices = _weighted(lesion_matrices_per_image(matches, score_thr), weights)  # (1 + B, C+1, C+1)
+    values = _lesion_rates(matrices)
+    if len(malignant):
+        views = [asdict(binary_view(matrix, malignant)) for matrix in matrices]
+        values |= {f"lesion/{name}": np.array([view[name] for view in views]) for name in views[0]}
     if ap:
         values |= _ap_values(coco_hits(matches), weights)
     return Bootstrap(
@@ -126,11 +139,16 @@ def bootstrap(matches: Matches, score_thr: Thresholds, resampling: Resampling, a
     )
 
 
-def _lesion_rates(per_image: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """Precision, recall and F1 ``(B,)``, per class and macro, from matrices ``(N, C+1, C+1)``."""
+def _weighted(per_image: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Matrices ``(B, C+1, C+1)`` of the draws from those of single images ``(N, C+1, C+1)``."""
     num, size = per_image.shape[:2]
     sums = weights.astype(np.float64) @ per_image.reshape(num, -1).astype(np.float64)
-    matrix = sums.reshape(-1, size, size)  # (B, C+1, C+1)
+    return sums.reshape(-1, size, size)
+
+
+def _lesion_rates(matrix: np.ndarray) -> dict[str, np.ndarray]:
+    """Precision, recall and F1 ``(B,)``, per class and macro, from matrices ``(B, C+1, C+1)``."""
+    size = matrix.shape[1]
     hits = np.diagonal(matrix, axis1=1, axis2=2)[:, 1:]  # (B, C)
     lesions, called = matrix[:, 1:].sum(axis=2), matrix[:, :, 1:].sum(axis=1)
     parts = {"precision": (hits, called), "recall": (hits, lesions), "f1": (2 * hits, lesions + called)}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .matching import Matches, PredStatus
+from .matching import Matches, PredStatus, Thresholds
 
 __all__ = ["Calibration", "calibration", "calibration_of"]
 
@@ -51,7 +51,7 @@ def calibration(scores: np.ndarray, correct: np.ndarray, num_bins: int = NUM_BIN
     )
 
 
-def calibration_of(matches: Matches, score_thr: float = 0.0, num_bins: int = NUM_BINS) -> Calibration:
+def calibration_of(matches: Matches, score_thr: Thresholds = 0.0, num_bins: int = NUM_BINS) -> Calibration:
     """Reliability of a detector's predictions at score >= score_thr."""
     status = matches.pred_status(score_thr)
     counted = np.isin(status, (PredStatus.RIGHT, PredStatus.CONFUSED, PredStatus.OVER))

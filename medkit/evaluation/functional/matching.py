@@ -16,7 +16,7 @@ never matters. Predictions on a crowd region are dropped, the region is no lesio
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
@@ -80,6 +80,24 @@ class LesionEvents:
     def over(self, score_thr: Thresholds) -> np.ndarray:
         """Mask ``(F,)`` of the over-detections at a threshold."""
         return self.over_scores >= limits(score_thr, self.over_labels)
+
+    def reaching(self, score_thr: Thresholds) -> LesionEvents:
+        """The events of the predictions that reach a threshold, as if there were no others."""
+        called, over = self.called(score_thr), self.over(score_thr)
+        kept = self.class_scores >= np.asarray(score_thr, np.float32)  # (L, C)
+        scores = np.where(kept, self.class_scores, -np.inf).astype(np.float32)
+        return replace(
+            self,
+            lesion_preds=called,
+            lesion_scores=scores.max(axis=1, initial=-np.inf),
+            over_labels=self.over_labels[over],
+            over_scores=self.over_scores[over],
+            over_images=self.over_images[over],
+            over_preds=self.over_preds[over],
+            class_scores=scores,
+            class_ious=np.where(kept, self.class_ious, -1.0),
+            class_preds=np.where(kept, self.class_preds, -1),
+        )
 
 
 @dataclass(frozen=True)
