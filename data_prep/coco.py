@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
 
@@ -89,12 +89,15 @@ def write_annotations(
 ) -> None:
     """Write ``folder``/annotations: a file per side; for folds ``foldK_train`` and ``foldK_val``, mmdet's ann_file."""
     ids = number_records(kept)
-    for name, own in _files(kept, list(wanted_shares(options)), bool(options.folds)):
+    for name, own in side_files(kept, list(wanted_shares(options)), bool(options.folds)):
         info = {"description": f"{name} side, split {facts['split_rule']}", **facts}
         write_json(folder / "annotations" / f"{name}.json", coco_dict(own, classes, ids, info), options.indent)
 
 
-def _files(kept: Sequence[Record], sides: list[str], folds: bool):
+def side_files(
+    kept: Sequence[Record], sides: Sequence[str], folds: bool
+) -> Iterator[tuple[str, list[Record]]]:
+    """Name and records of every annotation file: a side each, or for folds what trains and what validates."""
     for side in sides:
         own = [record for record in kept if record.split == side]
         if folds:

@@ -32,11 +32,11 @@ def _literal(file: str) -> str:
 
 def thumbnail(export: Path, file: str, side: int = 150, boxes: list | None = None) -> str:
     """Data URI of the original of a report row, "" when it cannot be shown."""
-    path, _frame = locate(export, file)
+    path, frame = locate(export, file)
     if path is None:
         return ""
     try:
-        picture = decode(path)
+        picture = decode(path, frame)
     except (DataPrepError, OSError):
         return ""
     return data_uri(picture.pixels, side, boxes)
