@@ -132,7 +132,7 @@ def _compare_fill(pixels: np.ndarray, twin_path: Path, result: Comparison) -> No
     start = time.process_time()
     ours = remove_overlay(pixels, overlay, area)
     result.times["remove"].append(time.process_time() - start)
-    mask = fill_mask(overlay, area)
+    mask = fill_mask(pixels, overlay, area)
     if not cv2.countNonZero(mask):
         return
     twin = _luma(decode(twin_path).pixels)

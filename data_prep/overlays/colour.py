@@ -17,6 +17,7 @@ from .rim import without_smear
 STRONG = 60  # chroma (largest minus smallest channel, tint removed) that no tissue grey reaches
 WEAK = 18  # chroma of blurred rims and of half-transparent lines
 WEAK_TINTED = 36  # the same on tinted frames, where lines without a strong pixel are not searched
+STANDS_OUT = 8  # chroma of a line without a strong pixel, above the mean of 15 x 15 pixels round it
 LINK = 9  # pixels; marks that near to each other, as the dots of a line, count as one
 LINE_LENGTH = 30  # pixels; a weak component at least that long and thin is a line
 FLOW_HUE = (20, 135)  # OpenCV hue (degrees / 2) from yellow to blue; the rest of the circle is flow colour
@@ -54,7 +55,8 @@ def find_colours(pixels: np.ndarray, grey: np.ndarray, inside: np.ndarray) -> Co
     if flow_share > FLOW_SHARE:
         return Colours(nothing.mask, flow_share)
     near_flow: np.ndarray = cv2.dilate(flow, np.ones((7, 7), np.uint8))
-    mask = _marks(strong & (cold > 0), weak & (cold > 0), lines=gains is None) & ~near_flow
+    thin = chroma > cv2.add(cv2.blur(chroma, (15, 15)), STANDS_OUT) if gains is None else None
+    mask = _marks(strong & (cold > 0), weak & (cold > 0), thin) & ~near_flow
     mask = without_smear(plain, chroma, mask)
     return Colours(mask if cv2.countNonZero(mask) >= MIN_PIXELS else nothing.mask, flow_share)
 
@@ -82,11 +84,11 @@ def remove_tint(pixels: np.ndarray, gains: np.ndarray) -> np.ndarray:
     return cv2.LUT(pixels, tables.reshape(256, 1, 3))
 
 
-def _marks(strong: np.ndarray, weak: np.ndarray, lines: bool) -> np.ndarray:
+def _marks(strong: np.ndarray, weak: np.ndarray, thin: np.ndarray | None) -> np.ndarray:
     """Weak pixels (H, W) 0/1 that belong to a mark, as mask 0/255.
 
     Pixels at most `LINK` apart count as connected, as in a dotted line. A component is a mark when it has a
-    strong pixel, or, with ``lines``, when it is long and thin.
+    strong pixel, or, where ``thin`` is given, when it is long and narrow and made of thin pixels.
     """
     wide = cv2.dilate(weak, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (LINK, LINK)))
     count, labels, stats, _ = cv2.connectedComponentsWithStats(wide, connectivity=8)
@@ -95,8 +97,9 @@ def _marks(strong: np.ndarray, weak: np.ndarray, lines: bool) -> np.ndarray:
     keep[flat[np.flatnonzero(strong)]] = 255
     extent = stats[:, cv2.CC_STAT_WIDTH] + stats[:, cv2.CC_STAT_HEIGHT] - 2 * LINK
     pixels = np.bincount(flat[spots], minlength=count)
-    if lines:
-        keep[(extent >= LINE_LENGTH) & (pixels <= 5 * extent) & (pixels >= extent // 2)] = 255
+    if thin is not None:
+        standing = np.bincount(flat[spots], thin.ravel()[spots], count)
+        keep[(extent >= LINE_LENGTH) & (pixels <= 5 * extent) & (pixels >= extent // 2) & (standing > 0.6 * pixels)] = 255
     mask = np.zeros_like(weak)
     mask.ravel()[spots] = keep[flat[spots]]
     return mask

@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 
 BLACK = 12  # grey value up to which what surrounds a mark is background rather than tissue
+SMEAR = 7  # pixels from ink up to which JPEG's blocks may carry its colour
+CORE_SHARE = 0.25  # of the strongest colour so near that is ink rather than smear
 FULL = 60  # grey levels between ink and surroundings from which brightness tells them apart
 
 
@@ -81,8 +83,9 @@ def without_smear(pixels: np.ndarray, chroma: np.ndarray, mask: np.ndarray) -> n
 def _without_smear(pixels: np.ndarray, chroma: np.ndarray, mask: np.ndarray) -> np.ndarray:
     grey = middle_channel(pixels)
     level, black = surroundings(grey, mask)
-    strength = near(cv2.min(chroma, mask), 2).astype(np.float32)
-    core = cv2.min(mask, (chroma >= 0.6 * strength).astype(np.uint8) * 255)
+    own = cv2.min(chroma, mask)
+    strength, wide = near(own, 2).astype(np.float32), near(own, SMEAR).astype(np.float32)
+    core = cv2.min(mask, ((chroma >= 0.6 * strength) & (chroma >= CORE_SHARE * wide)).astype(np.uint8) * 255)
     ink = near(cv2.min(grey, core), 2).astype(np.float32)
     share = (grey - level) / np.maximum(ink - level, 1)
     coloured = chroma >= 0.45 * strength
@@ -90,4 +93,4 @@ def _without_smear(pixels: np.ndarray, chroma: np.ndarray, mask: np.ndarray) -> 
     plain = (ink - level > FULL) & ~black & (share > 0.12) & (chroma >= 0.15 * strength)
     hidden = (ink - level <= FULL) & ~black & coloured
     keep = (on_black | plain | hidden).astype(np.uint8) * 255
-    return cv2.min(near(mask, 1), keep)
+    return cv2.min(cv2.min(near(mask, 1), near(core, 2)), keep)

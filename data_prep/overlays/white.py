@@ -11,7 +11,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from .rim import near, with_rim
+from .rim import BLACK, near, with_rim
 
 SHARP = 80  # grey levels that ink stands out of both neighbours, one pixel and a few pixels away
 FAINT = 45  # the same for the dots of a line and the arms of a cross
@@ -20,6 +20,7 @@ INK = 200  # grey value that the brighter tenth of a mark reaches; grey ticks an
 LETTERS = 22  # sharp pixels of a group that make it letters
 ARM = 5  # pixels from the centre of a cross to the ends that are looked at
 DENSE = 7  # of 255: mean of the sharp pixels over 17 x 17 that a cross or a letter reaches
+FLANK = 10  # pixels to the left and right at which a flank is told from letters
 NEAR = 14  # pixels from a cross within which its number stands
 """Numbers and single letters have fewer sharp pixels than `LETTERS`; beside a cross or a word they count."""
 
@@ -101,6 +102,8 @@ def _letters(grey: np.ndarray, sharp: np.ndarray, taken: np.ndarray, centres: li
     coloured = np.bincount(part, taken.ravel()[spots] > 0, count)
     white = (bright >= 0.1 * size) & (coloured < 0.3 * size)
     good = white & (size >= LETTERS)
+    if good.any():
+        good &= ~_on_flank(grey, spots, part, size)
     seeds = np.zeros_like(sharp)
     seeds.ravel()[spots[good[part]]] = 255
     for x, y in centres:
@@ -110,6 +113,16 @@ def _letters(grey: np.ndarray, sharp: np.ndarray, taken: np.ndarray, centres: li
     core = np.zeros_like(sharp)
     core.ravel()[spots[good[part]]] = 255
     return core
+
+
+def _on_flank(grey: np.ndarray, spots: np.ndarray, part: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Which groups run along the flank of the scan: black on one side of nearly every pixel, tissue on the other."""
+    mean = cv2.blur(grey, (5, 5))
+    y, x = np.divmod(spots, grey.shape[1])
+    left, right = mean[y, np.maximum(x - FLANK, 0)], mean[y, np.minimum(x + FLANK, grey.shape[1] - 1)]
+    most = 0.6 * np.maximum(size, 1)
+    sides = ((left < BLACK) & (right > 2 * BLACK), (right < BLACK) & (left > 2 * BLACK))
+    return np.any([np.bincount(part, side, len(size)) > most for side in sides], axis=0)
 
 
 def _dotted_lines(lines: np.ndarray, strong: np.ndarray, centres: list[tuple[int, int]]) -> None:
