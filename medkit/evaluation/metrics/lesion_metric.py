@@ -10,6 +10,7 @@ Commands: tools/train.py (each validation), tools/test.py.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,9 @@ from medkit.evaluation.report_text import report_text
 from medkit.registry import METRICS
 
 __all__ = ["ImageResult", "LesionMetric"]
+
+
+NO_PATIENT = "no-id:"  # data_prep's mark of an image whose patient is not known
 
 
 @dataclass(frozen=True)
@@ -50,12 +54,16 @@ class LesionMetric(BaseMetric):
     Args:
         classes: Class names; default ``dataset_meta['classes']``.
         iou_thr: Smallest IoU at which a prediction touches a lesion.
-        score_thr: Threshold in [0, 1]. None or 'grid' chooses it on the set that is scored, by macro F1, and
-            says that the result is optimistic.
+        score_thr: Threshold in [0, 1], or one per class. None or 'grid' chooses it on the set that is scored, by
+            macro F1, and says that the result is optimistic.
         score_thr_from: Where a fixed threshold came from; only repeated in the text.
         malignant: Malignant classes of the two-class view; None takes HCC, metastasis and malignant where
             they exist.
-        out_dir: Folder for metrics.json, per_class.csv and confusion_matrix.csv; None writes nothing.
+        out_dir: Folder for metrics.json, per_class.csv, confusion_matrix.csv and curves.npz; None writes nothing.
+        num_draws: Draws of the bootstrap that gives intervals; 0, as while training, gives none.
+        ann_file: Annotation file whose images carry ``patient_id``, so that patients are resampled; None
+            resamples images.
+        coco_backend: What computes COCO's AP: 'medkit' or 'pycocotools'; the numbers are the same.
         collect_device: 'cpu' or 'gpu', as in mmengine.
         collect_dir: Shared folder for results of all ranks, as in mmengine.
 
@@ -70,20 +78,26 @@ class LesionMetric(BaseMetric):
         self,
         classes: Sequence[str] | None = None,
         iou_thr: float = 0.25,
-        score_thr: float | str | None = None,
+        score_thr: float | Sequence[float] | str | None = None,
         score_thr_from: str = "",
         malignant: Sequence[str] | None = None,
         out_dir: str | Path | None = None,
+        num_draws: int = 0,
+        ann_file: str | Path | None = None,
+        coco_backend: str = "medkit",
         collect_device: str = "cpu",
         collect_dir: str | None = None,
     ) -> None:
         super().__init__(collect_device=collect_device, collect_dir=collect_dir)
         self.classes = None if classes is None else tuple(classes)
         self.iou_thr = _fraction("iou_thr", iou_thr)
-        self.score_thr = None if score_thr in (None, "grid") else _fraction("score_thr", score_thr)
+        self.score_thr = _score_thr(score_thr)
         self.score_thr_from = score_thr_from
         self.malignant = malignant
         self.out_dir = None if out_dir is None else Path(out_dir)
+        self.num_draws = num_draws
+        self.ann_file = ann_file
+        self.coco_backend = coco_backend
         self.report: LesionReport | None = None
         self.image_results: list[ImageResult] = []
 
@@ -101,12 +115,20 @@ class LesionMetric(BaseMetric):
             score_thr=self.score_thr,
             score_thr_from=self.score_thr_from,
             malignant=self.malignant,
+            patients=_patients(results, self.ann_file) if self.num_draws else None,
+            num_draws=self.num_draws,
+            coco_backend=self.coco_backend,
         )
         self.image_results = list(results)
         print_log("\n" + report_text(self.report), logger="current")
         if self.out_dir is not None:
             self.report.write(self.out_dir)
         return self.report.metrics()
+
+    def rescore(self, score_thr: float | Sequence[float], score_thr_from: str) -> None:
+        """Evaluate the same predictions at another threshold; on the main process, after `evaluate`."""
+        self.score_thr, self.score_thr_from = _score_thr(score_thr), score_thr_from
+        self.compute_metrics(self.image_results)
 
     def _class_names(self) -> tuple[str, ...]:
         classes = self.classes or (self.dataset_meta or {}).get("classes")
@@ -118,8 +140,26 @@ class LesionMetric(BaseMetric):
         return tuple(classes)
 
 
-def _fraction(name: str, value: float | str) -> float:
-    if isinstance(value, str) or not 0 <= value <= 1:
+def _score_thr(value: float | Sequence[float] | str | None) -> float | list[float] | None:
+    if value is None or value == "grid":
+        return None
+    if isinstance(value, (list, tuple)):
+        return [_fraction("score_thr", one) for one in value]
+    return _fraction("score_thr", value)
+
+
+def _patients(results: Sequence[ImageResult], ann_file: str | Path | None) -> list[str | None] | None:
+    """Patient of each image as the annotation file has it; None where it has none."""
+    if ann_file is None:
+        return None
+    images = json.loads(Path(ann_file).read_text(encoding="utf-8"))["images"]
+    patient_of = {image["id"]: str(image.get("patient_id") or "") for image in images}
+    found = [patient_of.get(result.img_id, "") for result in results]
+    return [None if not name or name.startswith(NO_PATIENT) else name for name in found]
+
+
+def _fraction(name: str, value: Any) -> float:
+    if isinstance(value, (str, bool)) or not 0 <= value <= 1:
         raise ConfigError(
             f"LesionMetric: {name}={value!r}, expected a number in [0, 1]; correct the evaluator"
         )
