@@ -37,6 +37,7 @@ setup(
     extras_require={
         "prep": ["pydicom>=3", "openpyxl>=3.1", "defusedxml>=0.7"],
         "dask": ["distributed>=2024.1"],
+        "tensorboard": ["tensorboard>=2.14"],
         "dev": [
             "pytest>=8",
             "ImageHash>=4.3",
@@ -47,6 +48,7 @@ setup(
             "defusedxml>=0.7",
             "hypothesis>=6.100",
             "distributed>=2024.1",
+            "tensorboard>=2.14",
         ],
     },
 )
