@@ -18,7 +18,7 @@ from ..records import Box, Export, Lesion, Record
 from .facts import take_facts
 from .listing import Listing, list_images
 from .shapes import segmentation_box
-from .values import diagnosis_from_boxes, number_of, shown, text_of
+from .values import brief, diagnosis_from_boxes, number_of, shown, text_of
 
 OWN_FIELDS = ("id", "file_name", "width", "height", "license", "coco_url", "flickr_url", "date_captured")
 
@@ -120,7 +120,7 @@ def load_json(path: Path) -> object:
     except OSError as error:
         raise ExportError(f"{path}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
-        raise ExportError(f"{path} cannot be read as json in UTF-8: {text_of(error)[:200]}") from error
+        raise ExportError(f"{path} cannot be read as json in UTF-8: {brief(error)}") from error
 
 
 def _looks_like_coco(path: Path) -> bool:

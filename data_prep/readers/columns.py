@@ -6,7 +6,6 @@ does not read as "not given".
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import yaml
 
 from ..errors import ExportError
+from .values import brief, shown
 
 FACTS = ("file", "patient_id", "age", "sex", "diagnosis")
 CORNERS = {
@@ -87,8 +87,7 @@ def load_columns(path: Path | None) -> ColumnMap:
     except OSError as error:
         raise ExportError(f"--columns {path}: {error.strerror or error}; expected a yaml file") from error
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        why = " ".join(str(error).split())[:200]
-        raise ExportError(f"--columns {path} cannot be read as yaml in UTF-8: {why}") from error
+        raise ExportError(f"--columns {path} cannot be read as yaml in UTF-8: {brief(error)}") from error
     top = _Node(path, "", content)
     top.allow(TOP_KEYS)
     boxes = top.child("boxes")
@@ -139,13 +138,13 @@ class _Node:
 
     def error(self, found: str, expected: str) -> ExportError:
         where = f" under {self.place}" if self.place else ""
-        return ExportError(f"--columns {self.path}{where}: {found}: expected {expected}")
+        return ExportError(f"--columns {self.path}{where}: {brief(found)}: expected {expected}")
 
     def mapping(self) -> dict[str, object]:
         if self.content in (None, ""):
             return {}
         if not isinstance(self.content, dict) or not all(isinstance(key, str) for key in self.content):
-            raise self.error(f"{reprlib.repr(self.content)}", "a mapping, `key: value`")
+            raise self.error(f"{shown(self.content)}", "a mapping, `key: value`")
         return self.content
 
     def keys_of(self, allowed: tuple[str, ...]) -> list[str]:
@@ -163,7 +162,7 @@ class _Node:
     def text(self, key: str) -> str:
         value = self.mapping().get(key, "")
         if not isinstance(value, str):
-            raise self.error(f"{key}: {reprlib.repr(value)}", "one value")
+            raise self.error(f"{key}: {shown(value)}", "one value")
         return value.strip()
 
     def texts(self, key: str, allowed: tuple[str, ...] | None = None) -> dict[str, str]:
@@ -175,7 +174,7 @@ class _Node:
     def words(self, key: str) -> tuple[str, ...]:
         value = self.mapping().get(key, [])
         if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
-            raise self.error(f"{key}: {reprlib.repr(value)}", "a list of column names, [day, view]")
+            raise self.error(f"{key}: {shown(value)}", "a list of column names, [day, view]")
         return tuple(value)
 
     def choice(self, key: str, default: str, *others: str) -> str:
@@ -201,6 +200,6 @@ class _Node:
             numbers = []
         if len(numbers) not in (1, 3) or not all(0 <= number <= 255 for number in numbers):
             raise self.error(
-                f"colours.{name}: {reprlib.repr(value)}", "[R, G, B] or '#RRGGBB' or a grey value, each from 0 to 255"
+                f"colours.{name}: {shown(value)}", "[R, G, B] or '#RRGGBB' or a grey value, each from 0 to 255"
             )
         return (numbers[0], numbers[1], numbers[2]) if len(numbers) == 3 else numbers[0]

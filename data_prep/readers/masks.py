@@ -26,7 +26,7 @@ from ..options import Options
 from ..records import NORMAL, Box, Export, Lesion, Record
 from .columns import Colour, ColumnMap, load_columns
 from .listing import Listing, list_files, list_images
-from .values import text_of
+from .values import brief
 
 COLOURS: dict[str, Colour] = {"benign": (0, 255, 0), "malignant": (255, 0, 0)}
 MIN_BLOB = 20  # pixels; smaller blobs of a colour-coded mask are specks of the brush
@@ -141,7 +141,7 @@ def _load(record: Record, path: Path) -> np.ndarray | None:
                 grey = image.mode in ("L", "1", "I", "F") or image.mode.startswith("I;")
                 mask = np.asarray(image) if grey else np.asarray(image.convert("RGB"))
     except Exception as error:  # a decoder on damaged bytes raises nearly anything
-        record.drop("table", "unreadable_mask", f"{path.name}: {text_of(error)[:120]}")
+        record.drop("table", "unreadable_mask", f"{path.name}: {brief(error, 120)}")
         return None
     if record.mask_size not in (None, size):
         record.drop("table", "mask_sizes_differ", f"{path.name} is {size}, another mask is {record.mask_size}")

@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 from ..errors import ExportError
-from .values import text_of
+from .values import brief, text_of
 
 Row = dict[str, str]
 SURPLUS, MISSING = "\0surplus", "\0missing"  # marks of a row whose number of fields differs from the header's
@@ -30,7 +30,7 @@ def read_rows(table: Path, separator: str = "", sheet: str = "") -> tuple[list[s
     header = [text_of(name) for name in lines[0][1]]
     twice = sorted({name for name in header if name and header.count(name) > 1})
     if twice:
-        raise ExportError(f"{table}: column {twice[0]!r} stands there twice; rename one of them")
+        raise ExportError(f"{table}: column {brief(twice[0])!r} stands there twice; rename one of them")
     return header, [(number, _row(header, values)) for number, values in lines[1:] if any(values)]
 
 
@@ -48,7 +48,7 @@ def _csv(table: Path, separator: str) -> list[tuple[int, list[str]]]:
     try:
         text = table.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ExportError(f"{table} cannot be read as csv in UTF-8: {error}; save it as UTF-8 csv") from error
+        raise ExportError(f"{table} cannot be read as csv in UTF-8: {brief(error)}; save it as UTF-8 csv") from error
     except OSError as error:
         raise ExportError(f"{table}: {error.strerror or error}") from error
     first = text.partition("\n")[0]
@@ -60,7 +60,7 @@ def _csv(table: Path, separator: str) -> list[tuple[int, list[str]]]:
             lines.append((reader.line_num, [text_of(value) for value in values]))
     except csv.Error as error:
         raise ExportError(
-            f"{table}, line {reader.line_num}, cannot be read as csv in UTF-8: {error}; is a quote never closed?"
+            f"{table}, line {reader.line_num}, cannot be read as csv in UTF-8: {brief(error)}; is a quote never closed?"
         ) from error
     return [line for line in lines if line[1]]
 
@@ -78,12 +78,12 @@ def _xlsx(table: Path, sheet: str) -> list[tuple[int, list[str]]]:
         book = openpyxl.load_workbook(table, read_only=True, data_only=True)
         names = list(book.sheetnames)
         if sheet and sheet not in names:
-            raise ExportError(f"{table} has no sheet {sheet!r}; it has {', '.join(names)}")
+            raise ExportError(f"{table} has no sheet {brief(sheet)!r}; it has {brief(', '.join(names))}")
         found = book[sheet] if sheet else book[names[0]]
         lines = [(number, [text_of(cell) for cell in row]) for number, row in enumerate(found.values, start=1)]
         book.close()
     except ExportError:
         raise
     except Exception as error:  # a damaged zip or xml makes openpyxl raise nearly anything
-        raise ExportError(f"{table} cannot be read as xlsx: {type(error).__name__}: {text_of(error)[:200]}") from error
+        raise ExportError(f"{table} cannot be read as xlsx: {type(error).__name__}: {brief(error)}") from error
     return [line for line in lines if any(line[1])]

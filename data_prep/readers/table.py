@@ -19,7 +19,7 @@ from .columns import CORNERS, FACTS, ColumnMap, load_columns
 from .listing import Listing, image_folder, inside, list_images
 from .pixels import image_size
 from .sheets import MISSING, SURPLUS, Row, read_rows
-from .values import age_of, diagnosis_from_boxes, number_of, scalar_of, sex_of
+from .values import age_of, brief, diagnosis_from_boxes, number_of, scalar_of, sex_of
 
 COLUMNS = ("file", "patient_id", "age", "sex", "diagnosis", "boxes")
 NAMES = ("table.csv", "table.xlsx")
@@ -33,7 +33,7 @@ def read_table(export: Path, options: Options) -> Export:
     columns = columns if columns.columns else ColumnMap(columns={name: name for name in COLUMNS})
     folder = export / columns.images if columns.images else image_folder(export)
     if not folder.is_dir():
-        raise ExportError(f"{export} has no folder {columns.images}: expected the images named in {table.name}")
+        raise ExportError(f"{export} has no folder {brief(columns.images)}: expected the images named in {table.name}")
     listing = list_images(export, folder)
     records = _records(rows, listing, columns, table)
     if "diagnosis" not in columns.columns and "diagnosis" not in columns.constants:
@@ -54,6 +54,8 @@ def read_table(export: Path, options: Options) -> Export:
 def find_table(export: Path, columns: ColumnMap) -> Path:
     """The table that the map names, else table.csv or table.xlsx, else (with a map) the only one there is."""
     if columns.table:
+        if not (export / columns.table).is_file():
+            raise ExportError(f"--columns {columns.path} under table: no table {brief(export / columns.table)}")
         return export / columns.table
     standard = [export / name for name in NAMES if (export / name).is_file()]
     if len(standard) > 1:
@@ -63,6 +65,8 @@ def find_table(export: Path, columns: ColumnMap) -> Path:
         if len(standard) != 1:
             names = ", ".join(path.name for path in standard) or "none"
             raise ExportError(f"{export}: tables found: {names}; name one as `table:` in --columns {columns.path}")
+    if not standard and columns.path:
+        raise ExportError(f"--columns {columns.path} maps no columns and {export} has no {' or '.join(NAMES)}")
     if not standard:
         raise ExportError(f"no table {export / NAMES[0]}: expected a csv file with the columns {','.join(COLUMNS)}")
     return standard[0]
@@ -76,8 +80,8 @@ def _checked_rows(table: Path, columns: ColumnMap) -> list[tuple[int, Row]]:
     missing = [name for name in (*mapped.values(), *columns.extra) if name not in header]
     if missing:
         raise ExportError(
-            f"{table}: no column {', '.join(missing)}; found {', '.join(header) or 'nothing'}; "
-            f"expected {','.join((*mapped.values(), *columns.extra))}"
+            f"{table}: no column {brief(', '.join(missing))}; found {brief(', '.join(header)) or 'nothing'}; "
+            f"expected {brief(','.join((*mapped.values(), *columns.extra)))}"
         )
     if not rows:
         raise ExportError(f"{table} has a header and no rows: expected one row per image")

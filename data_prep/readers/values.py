@@ -25,6 +25,12 @@ def text_of(value: object) -> str:
     return re.sub(r"[\x00-\x1f\x7f\u2028\u2029]+", " ", text).strip()
 
 
+def brief(value: object, limit: int = 200) -> str:
+    """The beginning of a text for a message, on one line."""
+    text = " ".join(text_of(str(value)).split())
+    return text if len(text) <= limit else f"{text[:limit]}..."
+
+
 def shown(value: object) -> str:
     """A short look at a value for a message, whatever it holds."""
     return text_of(reprlib.repr(value))

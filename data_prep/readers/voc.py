@@ -15,7 +15,7 @@ from ..errors import ExportError
 from ..options import Options
 from ..records import Export, Lesion, Record
 from .listing import Listing, list_files, list_images
-from .values import diagnosis_from_boxes, number_of, text_of
+from .values import brief, diagnosis_from_boxes, number_of, text_of
 
 FOLDERS = ("Annotations", "annotations", "labels", "xml", "images", "JPEGImages", ".")
 MAX_XML = 16 << 20  # bytes
@@ -74,7 +74,7 @@ def _read_one(parser: ModuleType, records: dict, listing: Listing, same_stem: st
         root = parser.fromstring(path.read_bytes())
         fault = "" if root.tag == "annotation" else f"its root is {text_of(root.tag)[:40]!r}, not 'annotation'"
     except Exception as error:  # expat and defusedxml raise a dozen kinds, entities among them
-        fault = f"{type(error).__name__}: {text_of(error)[:120]}"
+        fault = f"{type(error).__name__}: {brief(error, 120)}"
     name = text_of(root.findtext("filename")) if root is not None and not fault else ""
     file, how = (same_stem, "") if same_stem else listing.find(name) if name else (None, "it names no file")
     key = file or name or path.name

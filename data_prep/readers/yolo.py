@@ -18,7 +18,7 @@ from ..records import Box, Export, Lesion, Record
 from .listing import Listing, list_files, list_images
 from .pixels import image_size
 from .shapes import polygon_box
-from .values import diagnosis_from_boxes, number_of, shown, text_of
+from .values import brief, diagnosis_from_boxes, number_of, shown, text_of
 
 CLASS_FILES = ("data.yaml", "data.yml", "dataset.yaml", "classes.txt", "obj.names", "labels/classes.txt")
 NO_LABELS = ("classes", "readme", "requirements", "license", "notes", "train", "val", "test", "valid")
@@ -97,7 +97,7 @@ def _class_names(export: Path) -> dict[str, str]:
     except OSError as error:
         raise ExportError(f"{path}: {error.strerror or error}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ExportError(f"{path} cannot be read in UTF-8: {text_of(error)[:200]}") from error
+        raise ExportError(f"{path} cannot be read in UTF-8: {brief(error)}") from error
     found = content.get("names") if isinstance(content, dict) else None
     if isinstance(found, list):
         found = {str(number): name for number, name in enumerate(found)}
@@ -110,7 +110,7 @@ def _fill(record: Record, path: Path, names: dict[str, str]) -> None:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        record.drop("table", "unreadable_annotation", f"{path.name}: {text_of(error)[:120]}")
+        record.drop("table", "unreadable_annotation", f"{path.name}: {brief(error, 120)}")
         return
     size = image_size(record.path) if any(line.strip() for line in lines) else None
     for number, line in enumerate(lines, start=1):
