@@ -1,0 +1,53 @@
+"""Find lesions in images, DICOM files and videos: COCO json, csv and overlays. Not a medical device.
+
+python tools/predict.py work_dirs/centernet_simsiam_liver new_images --out results
+python tools/predict.py best.pth clip.mp4 --config configs/centernet_liver.py --score-thr 0.3 --out results
+python tools/predict.py centernet.onnx study.dcm --out results
+
+WEIGHTS is a run folder, a checkpoint, or a file of tools/export_onnx.py. Without --score-thr the thresholds are those
+of thresholds.json beside the checkpoint, which tools/test.py writes. What cannot be read goes to errors.csv, the rest
+goes on; the exit status is 2 where nothing could be read.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout without installation
+
+import medkit  # noqa: F401  makes mmcv.ops importable
+from medkit.apis.cli import one_line_errors
+from medkit.apis.predicting import load_predictor, predict
+
+
+@one_line_errors
+def main() -> None:
+    """Parse the command line and predict."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("weights", help="run folder, checkpoint or .onnx file")
+    parser.add_argument("source", help="image, DICOM file, video, or folder of them")
+    parser.add_argument("--out", required=True, help="folder for the results")
+    parser.add_argument("--config", help="config of the weights (default: the one beside the checkpoint)")
+    parser.add_argument("--score-thr", type=float, help="one threshold for all classes (default: thresholds.json)")
+    parser.add_argument("--half", action="store_true", help="bfloat16 on a CPU, float16 on a GPU")
+    parser.add_argument("--tta", action="store_true", help="look at the mirrored image too; twice the time")
+    parser.add_argument("--batch-size", type=int, default=8, help="images that are run together (default 8)")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: the GPU where there is one)")
+    parser.add_argument("--no-overlays", action="store_true", help="draw no pictures")
+    args = parser.parse_args()
+    predictor = load_predictor(
+        args.weights,
+        config=args.config,
+        device=args.device,
+        score_thr=args.score_thr,
+        half=args.half,
+        flip_tta=args.tta,
+        batch_size=args.batch_size,
+    )
+    about = {"weights": Path(args.weights).name, "half": args.half, "flip_tta": args.tta}
+    counts = predict(predictor, args.source, args.out, about, overlays=not args.no_overlays)
+    print(f"{counts}; written to {args.out}")
+
+
+if __name__ == "__main__":
+    main()
