@@ -5,7 +5,8 @@ python tools/test.py configs/centernet_liver.py best.pth --score-thr 0.35 --out 
 bash tools/dist_test.sh configs/centernet_simsiam_liver.py work_dirs/centernet_simsiam_liver 4
 
 Without --score-thr the threshold is the one in thresholds.json beside the checkpoint; where there is none it
-is chosen on the validation set first, by macro F1, and kept there.
+is chosen on the validation set first, by macro F1 (--thresholds per-class: by the F1 of each class), and kept there.
+Intervals come from patients drawn anew; see docs/evaluation.md.
 """
 
 import argparse
@@ -41,6 +42,11 @@ def main() -> None:
     parser.add_argument(
         "--sheet", type=int, default=16, metavar="N", help="images on the sheet; 0 draws none"
     )
+    parser.add_argument(
+        "--thresholds", choices=("global", "per-class"), default="global", help="one for all classes, or one each"
+    )
+    parser.add_argument("--best", action="store_true", help="of a run folder, the best checkpoint, not the last")
+    parser.add_argument("--draws", type=int, default=1000, metavar="N", help="bootstrap draws; 0: no intervals")
     args = parse_args(parser)
     cfg = load_config(
         args.config,
@@ -61,6 +67,9 @@ def main() -> None:
         split=args.split,
         keep_threshold=not args.quick,  # a threshold from two images is none
         num_tiles=args.sheet,
+        thresholds=args.thresholds,
+        best=args.best,
+        num_draws=args.draws,
     )
 
 

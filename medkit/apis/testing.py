@@ -3,36 +3,28 @@
 from __future__ import annotations
 
 import copy
+import json
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
-from mmengine.dist import broadcast_object_list, init_dist, is_distributed, is_main_process
+from mmengine.dist import init_dist, is_distributed, is_main_process
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
+from medkit.apis.operating_point import Threshold, ann_file, choose, known_threshold, lesion_metric_config
 from medkit.apis.results import write_results
-from medkit.data.checks import check_dataset, dataset_configs
+from medkit.data.checks import check_dataset
 from medkit.engine import prepare_cpu_processes
 from medkit.engine.checkpoint import read_checkpoint, resolve_checkpoint
 from medkit.errors import ConfigError, DatasetError, WeightsError
 from medkit.evaluation.metrics import LesionMetric
 from medkit.evaluation.report import IN_SAMPLE, LesionReport
-from medkit.evaluation.thresholds import StoredThreshold, read_threshold, write_threshold
 
-__all__ = ["load_detector", "test"]
-
-
-@dataclass(frozen=True)
-class Threshold:
-    """A threshold with its origin; ``value`` None stands for 'choose it on the set that is scored'."""
-
-    value: float | None
-    source: str = ""
+__all__ = ["best_checkpoint", "load_detector", "test"]
 
 
 def test(
@@ -44,11 +36,14 @@ def test(
     split: str = "test",
     keep_threshold: bool = True,
     num_tiles: int = 16,
+    thresholds: str = "global",
+    best: bool = False,
+    num_draws: int = 1000,
 ) -> LesionReport | None:
     """Score a checkpoint on a split and write numbers and pictures.
 
     The threshold is ``score_thr``; else the one that thresholds.json beside the checkpoint keeps for it; else
-    it is chosen on the validation set first, by macro F1, and kept there.
+    it is chosen on the validation set first, by macro F1 or per class, and kept there.
 
     Args:
         cfg: What `load_config` returned.
@@ -59,6 +54,9 @@ def test(
         split: 'test' or 'val'.
         keep_threshold: Write thresholds.json; False for a quick look, whose threshold means nothing.
         num_tiles: Images on the sheet of predictions; 0 draws none.
+        thresholds: 'global' or 'per-class', where ``score_thr`` is not given.
+        best: Of a run folder take the best checkpoint of the validation, not the last.
+        num_draws: Draws of the bootstrap, by patient, that gives the intervals; 0 gives none.
 
     Returns:
         The report; None on the other processes of a distributed run.
@@ -66,23 +64,41 @@ def test(
     Raises:
         ConfigError, DatasetError, WeightsError: the config, the data or the weights do not fit.
     """
-    checkpoint = resolve_checkpoint(checkpoint)
+    checkpoint = best_checkpoint(checkpoint) if best else resolve_checkpoint(checkpoint)
     out = Path(out_dir) if out_dir is not None else checkpoint.parent / (split if keep_threshold else f"{split}_quick")
     _init_distributed(cfg)
-    threshold = _known_threshold(cfg, checkpoint, score_thr, split)
+    threshold = known_threshold(cfg, checkpoint, score_thr, split, thresholds)
     needs_val = threshold is None and split != "val"
     _check(cfg, (split, "val") if needs_val else (split,))
     if needs_val:
         metric, _ = _score(cfg, checkpoint, "val", out, Threshold(None))
-        threshold = _chosen(cfg, checkpoint, metric, keep_threshold)
-    metric, category_ids = _score(cfg, checkpoint, split, out, threshold or Threshold(None))
+        threshold = choose(cfg, checkpoint, metric, keep_threshold, thresholds)
+    metric, categories = _score(cfg, checkpoint, split, out, threshold or Threshold(None), num_draws)
     if threshold is None:
-        _chosen(cfg, checkpoint, metric, keep_threshold)
+        own = choose(cfg, checkpoint, metric, keep_threshold, thresholds)
+        if isinstance(own.value, dict):
+            metric.rescore(own.value, f"{own.source} ({IN_SAMPLE})")
     if not is_main_process():
         return None
-    paths = write_results(metric, out, category_ids, num_tiles=num_tiles)
+    category_ids = None if categories is None else {label: one["id"] for label, one in categories.items()}
+    paths = [*write_results(metric, out, category_ids, num_tiles=num_tiles), *_write_categories(categories, out)]
     print_log(f"written to {out}: {', '.join(path.name for path in paths)}", logger="current")
     return metric.report
+
+
+def best_checkpoint(folder: str | Path) -> Path:
+    """The checkpoint of a run folder that validation found best.
+
+    Raises:
+        WeightsError: the folder has none, or several.
+    """
+    found = sorted(Path(folder).glob("best_*.pth"))
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        raise WeightsError(
+            f"{folder} has {len(found)} best checkpoints ({names}), expected one; give the path of a .pth file instead"
+        )
+    return found[0]
 
 
 def _init_distributed(cfg: Config) -> None:
@@ -90,42 +106,6 @@ def _init_distributed(cfg: Config) -> None:
     prepare_cpu_processes(cfg)
     if cfg.get("launcher", "none") != "none" and not is_distributed():
         init_dist(cfg.launcher, **cfg.get("env_cfg", {}).get("dist_cfg", {}))
-
-
-def _known_threshold(cfg: Config, checkpoint: Path, score_thr: float | None, split: str) -> Threshold | None:
-    """The threshold that needs no choosing, the same on every process."""
-    if score_thr is not None:
-        return Threshold(score_thr, "given by the user")
-    found: list[Threshold | None] = [None]
-    if is_main_process():
-        stored = read_threshold(checkpoint, _lesion_metric_config(cfg, split).get("iou_thr", 0.25))
-        if stored is not None:
-            source = f"from thresholds.json, chosen on {stored.chosen_on}"
-            if stored.chosen_on == _ann_name(cfg, split):
-                source += f" ({IN_SAMPLE})"
-            found = [Threshold(stored.score_thr, source)]
-    broadcast_object_list(found)
-    return found[0]
-
-
-def _chosen(cfg: Config, checkpoint: Path, metric: LesionMetric, keep: bool) -> Threshold:
-    """Take the threshold of a metric that has chosen one, and keep it beside the checkpoint."""
-    report = metric.report
-    if report is None:  # another process holds it, and that one alone uses it
-        return Threshold(None)
-    name = _ann_name(cfg, "val")
-    source = f"chosen on {name} by macro F1 {report.table.macro_f1:.4f} of {report.num_images} images"
-    if not report.informative:
-        return Threshold(report.score_thr, f"{source}, where F1 is 0 at every threshold: not fit for use")
-    if keep:
-        stored = StoredThreshold(
-            report.score_thr, name, report.table.macro_f1, report.num_images, report.iou_thr
-        )
-        try:
-            source += f", kept in {write_threshold(checkpoint, stored).name}"
-        except OSError as error:
-            print_log(f"threshold not kept beside the checkpoint: {error}", logger="current", level=30)
-    return Threshold(report.score_thr, source)
 
 
 def _check(cfg: Config, splits: Sequence[str]) -> None:
@@ -141,12 +121,14 @@ def _check(cfg: Config, splits: Sequence[str]) -> None:
 
 
 def _score(
-    cfg: Config, checkpoint: Path, split: str, out: Path, threshold: Threshold
-) -> tuple[LesionMetric, dict[int, int] | None]:
-    """Run the detector over a split; return the metric and, if the data set tells, label -> category id."""
+    cfg: Config, checkpoint: Path, split: str, out: Path, threshold: Threshold, num_draws: int = 0
+) -> tuple[LesionMetric, dict[int, dict] | None]:
+    """Run the detector over a split; return the metric and, if the data set tells, label -> category."""
     cfg = copy.deepcopy(cfg)
-    metric_cfg = _lesion_metric_config(cfg, split)
+    annotations = ann_file(cfg, split)
+    metric_cfg = lesion_metric_config(cfg, split)
     metric_cfg.update(score_thr=threshold.value, score_thr_from=threshold.source, out_dir=None)
+    metric_cfg.update(num_draws=num_draws, ann_file=None if annotations is None else str(annotations))
     name = f"{checkpoint.stem}_{split}_{time.time_ns()}"  # mmengine keeps loggers and the like by this name
     cfg.merge_from_dict(dict(work_dir=str(out), load_from=None, resume=False, experiment_name=name))
     if cfg.get("visualizer"):
@@ -158,33 +140,43 @@ def _score(
     load_detector(runner.model, checkpoint)
     runner.test()
     loop = runner.test_loop
-    category_of = getattr(loop.dataloader.dataset, "cat2label", None)
-    return loop.evaluator.metrics[0], None if category_of is None else _inverse(category_of)
+    dataset = loop.dataloader.dataset
+    label_of = getattr(dataset, "cat2label", None)
+    if label_of is None:
+        return loop.evaluator.metrics[0], None
+    return loop.evaluator.metrics[0], _category_ids(label_of, dataset.metainfo["classes"], annotations)
 
 
-def _inverse(label_of: dict[int, int]) -> dict[int, int]:
-    """Label -> the first category id that has it; several have the same one where classes were merged."""
-    inverse: dict[int, int] = {}
+def _category_ids(label_of: Mapping[int, int], classes: Sequence[str], path: Path | None) -> dict[int, dict]:
+    """Label -> COCO category (id, name) for predictions.json.
+
+    A class that several categories were merged into has none of its own, and the id of one of them would name
+    that one: it gets the category of its name, where the file has one, else a new id.
+    """
+    merged: dict[int, list[int]] = {}
     for category, label in label_of.items():
-        inverse.setdefault(label, category)
-    return inverse
+        merged.setdefault(label, []).append(category)
+    listed = json.loads(path.read_text(encoding="utf-8")).get("categories", []) if path is not None else []
+    id_of = {one["name"]: one["id"] for one in listed}
+    fresh = max([*label_of, *id_of.values()], default=0) + 1
+    categories = {}
+    for label, ids in sorted(merged.items()):
+        name = classes[label]
+        number = ids[0] if len(ids) == 1 else id_of.get(name, fresh + label)
+        categories[label] = {"id": number, "name": name, **({"merged_from": sorted(ids)} if len(ids) > 1 else {})}
+    return categories
 
 
-def _lesion_metric_config(cfg: Config, split: str) -> ConfigDict:
-    """The config's LesionMetric, from the evaluator of the split or of the other one."""
-    for name in (f"{split}_evaluator", "val_evaluator", "test_evaluator"):
-        found = cfg.get(name) or []
-        for one in found if isinstance(found, (list, tuple)) else [found]:
-            if str(one.get("type")).rsplit(".", 1)[-1] == "LesionMetric":
-                return copy.deepcopy(one)
-    raise ConfigError(
-        f"{cfg.filename} has no LesionMetric; set test_evaluator=dict(type='medkit.LesionMetric') and put "
-        "'instances' into the meta_keys of PackDetInputs"
-    )
-
-
-def _ann_name(cfg: Config, split: str) -> str:
-    return Path(dataset_configs(cfg)[f"{split}_dataloader"][0].get("ann_file", "")).name
+def _write_categories(categories: dict[int, dict] | None, out: Path) -> list[Path]:
+    """Where classes were merged, say under which category predictions.json has them."""
+    merged = [one for one in (categories or {}).values() if "merged_from" in one]
+    if not merged:
+        return []
+    said = "; ".join(f"{one['name']} = {one['id']} (merged from {one['merged_from']})" for one in merged)
+    print_log(f"category ids in predictions.json: {said}; score it with useCats=0", logger="current")
+    path = out / "categories.json"
+    path.write_text(json.dumps(list((categories or {}).values()), indent=2) + "\n", encoding="utf-8")
+    return [path]
 
 
 def load_detector(model: nn.Module, checkpoint: str | Path) -> None:

@@ -22,7 +22,7 @@ from medkit.errors import ConfigError
 
 from .functional import LesionEvents, choose_class_thresholds, choose_threshold
 
-__all__ = ["StoredThreshold", "choose_thresholds", "read_threshold", "write_threshold"]
+__all__ = ["StoredThreshold", "choose_thresholds", "read_threshold", "settings_of", "write_threshold"]
 
 FILE_NAME = "thresholds.json"
 PROTOCOL = "lesion"
@@ -63,12 +63,15 @@ class StoredThreshold:
     class_macro_f1: float | None = None
     settings: dict[str, Any] | None = None
 
-    def per_class(self, classes: Sequence[str]) -> list[float] | None:
-        """Thresholds in the order of the classes, the global one for a class without; None if there are none."""
-        if set(classes) != set(self.class_thr):
-            return None
-        own = (self.class_thr[name] for name in classes)
-        return [self.score_thr if thr is None else thr for thr in own]
+    def by_class(self) -> dict[str, float] | None:
+        """Class -> threshold, the global one for a class that has none of its own; None in older files."""
+        own = {name: self.score_thr if thr is None else thr for name, thr in self.class_thr.items()}
+        return own or None
+
+
+def settings_of(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a config, besides the weights, the scores depend on: ``img_size`` and the model's ``test_cfg``."""
+    return {"img_size": cfg.get("img_size"), "test_cfg": (cfg.get("model") or {}).get("test_cfg")}
 
 
 def choose_thresholds(

@@ -11,7 +11,7 @@ Commands: tools/train.py (each validation), tools/test.py.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,8 +54,8 @@ class LesionMetric(BaseMetric):
     Args:
         classes: Class names; default ``dataset_meta['classes']``.
         iou_thr: Smallest IoU at which a prediction touches a lesion.
-        score_thr: Threshold in [0, 1], or one per class. None or 'grid' chooses it on the set that is scored, by
-            macro F1, and says that the result is optimistic.
+        score_thr: Threshold in [0, 1], or a dict of one per class name. None or 'grid' chooses it on the set that
+            is scored, by macro F1, and says that the result is optimistic.
         score_thr_from: Where a fixed threshold came from; only repeated in the text.
         malignant: Malignant classes of the two-class view; None takes HCC, metastasis and malignant where
             they exist.
@@ -78,7 +78,7 @@ class LesionMetric(BaseMetric):
         self,
         classes: Sequence[str] | None = None,
         iou_thr: float = 0.25,
-        score_thr: float | Sequence[float] | str | None = None,
+        score_thr: float | Mapping[str, float] | str | None = None,
         score_thr_from: str = "",
         malignant: Sequence[str] | None = None,
         out_dir: str | Path | None = None,
@@ -112,7 +112,7 @@ class LesionMetric(BaseMetric):
             [result.boxes for result in results],
             self._class_names(),
             iou_thr=self.iou_thr,
-            score_thr=self.score_thr,
+            score_thr=self._thresholds(),
             score_thr_from=self.score_thr_from,
             malignant=self.malignant,
             patients=_patients(results, self.ann_file) if self.num_draws else None,
@@ -125,10 +125,22 @@ class LesionMetric(BaseMetric):
             self.report.write(self.out_dir)
         return self.report.metrics()
 
-    def rescore(self, score_thr: float | Sequence[float], score_thr_from: str) -> None:
+    def rescore(self, score_thr: float | Mapping[str, float], score_thr_from: str) -> None:
         """Evaluate the same predictions at another threshold; on the main process, after `evaluate`."""
         self.score_thr, self.score_thr_from = _score_thr(score_thr), score_thr_from
         self.compute_metrics(self.image_results)
+
+    def _thresholds(self) -> float | list[float] | None:
+        """The threshold, or those of the classes in their order."""
+        if not isinstance(self.score_thr, dict):
+            return self.score_thr
+        classes = self._class_names()
+        if set(classes) != set(self.score_thr):
+            raise ConfigError(
+                f"LesionMetric: score_thr has thresholds for {sorted(self.score_thr)}, but the classes are "
+                f"{sorted(classes)}; give one for each, or one number for all"
+            )
+        return [self.score_thr[name] for name in classes]
 
     def _class_names(self) -> tuple[str, ...]:
         classes = self.classes or (self.dataset_meta or {}).get("classes")
@@ -140,11 +152,11 @@ class LesionMetric(BaseMetric):
         return tuple(classes)
 
 
-def _score_thr(value: float | Sequence[float] | str | None) -> float | list[float] | None:
+def _score_thr(value: float | Mapping[str, float] | str | None) -> float | dict[str, float] | None:
     if value is None or value == "grid":
         return None
-    if isinstance(value, (list, tuple)):
-        return [_fraction("score_thr", one) for one in value]
+    if isinstance(value, Mapping):
+        return {name: _fraction(f"score_thr of {name}", one) for name, one in value.items()}
     return _fraction("score_thr", value)
 
 
