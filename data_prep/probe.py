@@ -38,10 +38,13 @@ class Probe:
     change: str = ""
 
 
-def probe(path: str, min_size: int) -> Probe:
-    """Look at one file. Frames of ``min_size`` and less on both sides are not examined further."""
+def probe(path: str, min_size: int, frame: int | None = None) -> Probe:
+    """Look at one file, or at one frame of a multi-frame file.
+
+    Images of ``min_size`` and less on both sides are not examined further.
+    """
     try:
-        picture = decode(Path(path))
+        picture = decode(Path(path), frame)
     except UnreadableImage as error:
         return Probe(fault=(error.reason, error.detail))
     height, width = picture.pixels.shape[:2]
@@ -59,7 +62,7 @@ def probe(path: str, min_size: int) -> Probe:
         pixel_digest=hashlib.blake2b(grey.tobytes(), digest_size=16, person=b"%dx%d" % (width, height)).digest(),
         hash=phash(crop),
         thumb=cv2.resize(crop, (THUMB, THUMB), interpolation=cv2.INTER_AREA).tobytes(),
-        flat=float(crop[::2, ::2].std()) < FLAT_STD,
+        flat=float(cv2.meanStdDev(np.ascontiguousarray(crop[::2, ::2]))[1].item()) < FLAT_STD,
         scan_box=area.box,
         overlay_pixels=overlay.pixels,
         flow_share=overlay.flow_share,

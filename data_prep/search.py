@@ -18,6 +18,7 @@ from .hashing import count_bits
 
 LIMIT = 1 << 19  # entries of the work arrays, which bounds memory
 TILE = (64, 2048)  # rows and columns compared at once: 1 MiB of uint64
+FEW = 8000  # hashes that are compared before a plan is made
 TILE_NS, CANDIDATE_NS, LOOKUP_NS = 1.4, 22.0, 12.0  # measured costs; they only choose the way
 
 
@@ -60,6 +61,8 @@ def between_blocks(hashes: np.ndarray, variants: np.ndarray, distance: int) -> I
 def choose_plan(values: np.ndarray, distance: int) -> tuple[int, int] | None:
     """(chunks, radius) of the cheapest multi-index search of different hashes, None where all pairs cost less."""
     best, plan = TILE_NS * len(values) ** 2 / 2, None
+    if len(values) < FEW:
+        return plan
     for radius in range(3):
         chunks = max(4, distance // (radius + 1) + 1)
         if chunks > 16:
