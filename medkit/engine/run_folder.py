@@ -1,4 +1,4 @@
-"""What a run folder holds beside logs and checkpoints: environment.json and metrics.csv.
+"""What a run folder holds beside logs and checkpoints: environment.json, metrics.csv and results.png, their plot.
 
     custom_hooks = [dict(type='medkit.RunFolderHook')]
 
@@ -21,6 +21,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 import medkit
+from medkit.engine.curves import draw_results, release_epochs
 from medkit.registry import HOOKS
 
 PACKAGES = (
@@ -41,16 +42,20 @@ PACKAGES = (
 )
 _FIRST_COLUMNS = ("epoch", "split", "iter", "lr")
 _KEY = ("epoch", "split")
+_WAIT_WINDOW = 50  # iterations over which the share of waiting is taken
 
 
 @HOOKS.register_module()
 class RunFolderHook(Hook):
-    """Writes environment.json, and metrics.csv with one row per train epoch and per validation.
+    """Writes environment.json, metrics.csv with one row per train epoch and per validation, and its plot results.png.
 
     A train row holds the mean of every loss over the epoch, of the first process, and the lr of the last
     iteration (the largest among the parameter groups); a validation row holds the metrics. A column that
     appears late is added to the header. A resumed run goes on with the file; rows of epochs that it repeats
     are replaced. A new run in the same folder keeps the old files under the name of its start time.
+
+    results.png is drawn after each validation, and after each epoch of a training that has none. The log line of
+    mmengine's LoggerHook gets ``data_wait``, the share of the last 50 iterations' time spent waiting for data.
     """
 
     priority = "LOW"
@@ -67,7 +72,7 @@ class RunFolderHook(Hook):
         folder = Path(runner.work_dir)
         self._table = MetricsTable(folder / "metrics.csv")
         if runner.epoch == 0 and runner.iter == 0:
-            for file in (folder / "metrics.csv", folder / "environment.json"):
+            for file in (folder / name for name in ("metrics.csv", "environment.json", "results.png")):
                 if file.exists():
                     file.rename(file.with_stem(f"{file.stem}_before_{runner.timestamp}"))
         else:
@@ -92,6 +97,7 @@ class RunFolderHook(Hook):
         self._iters += 1
         rates = runner.optim_wrapper.get_lr()
         self._lr = max(lr for name in rates if not name.endswith("base_lr") for lr in rates[name])
+        publish_data_wait(runner)
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Write the epoch's row; hooks that change the lr for the next epoch may already have run."""
@@ -101,6 +107,8 @@ class RunFolderHook(Hook):
             scalars = runner.message_hub.log_scalars
             monitors = {k.removeprefix("train/"): float(scalars[k].current()) for k in scalars if "selfsup/" in k}
             self._table.put({**row, **means, **monitors})
+            if runner.cfg.get("val_cfg") is None:
+                self._draw(runner)
 
     def after_val_epoch(self, runner: Runner, metrics: Mapping[str, Any] | None = None) -> None:
         """Write the validation's row."""
@@ -111,6 +119,22 @@ class RunFolderHook(Hook):
                 if isinstance(v, (int, float)) or hasattr(v, "item")
             }
             self._table.put({"epoch": runner.epoch, "split": "val", "iter": runner.iter, **numbers})
+            self._draw(runner)
+
+    def _draw(self, runner: Runner) -> None:
+        path = Path(runner.work_dir) / "results.png"
+        draw_results(self._table.read(), release_epochs(runner.cfg), path, runner.logger)
+
+
+def publish_data_wait(runner: Runner) -> None:
+    """Give LoggerHook, and through it every visualizer back-end, the share of time spent waiting for data.
+
+    LoggerHook runs before this hook, so its line holds the share up to the iteration before.
+    """
+    scalars = runner.message_hub.log_scalars
+    if "train/time" in scalars:  # written by mmengine's IterTimerHook, which a config may leave out
+        waited, whole = (scalars[f"train/{name}"].data[0][-_WAIT_WINDOW:].sum() for name in ("data_time", "time"))
+        runner.message_hub.update_scalar("train/data_wait", float(waited / whole))
 
 
 class MetricsTable:
