@@ -79,3 +79,13 @@ def report_of():
             return {row["file"]: row for row in csv.DictReader(handle)}
 
     return read
+
+
+@pytest.fixture
+def short_page(monkeypatch):
+    """A report.html without figures, which cost a second each time; for tests that look at other things."""
+
+    def page(folder: Path, export: Path) -> None:
+        (folder / "report.html").write_text("")
+
+    monkeypatch.setattr("data_prep.results.write_report", page)

@@ -13,6 +13,8 @@ from data_prep.progress import Usage
 
 from .test_prep_pipeline import digests
 
+pytestmark = pytest.mark.usefixtures("short_page")
+
 
 def test_two_dask_workers_make_the_same_bytes(tiny, tmp_path, monkeypatch):
     distributed = pytest.importorskip("distributed")

@@ -22,6 +22,7 @@ from .conftest import sector
 from .test_prep_pipeline import digests
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.usefixtures("short_page")
 
 
 def named(out: Path) -> set[str]:
