@@ -1,4 +1,4 @@
-"""DICOM ultrasound: a whitelist of facts from the header, and frames cropped to the scan regions.
+"""DICOM ultrasound: a whitelist of facts from the header. dicom_pixels.py decodes the frames.
 
 Nothing but what `Facts` names leaves the header, and no message repeats a value of it: what pydicom says about a
 damaged field may quote a name. Pixels outside SequenceOfUltrasoundRegions, where names and dates are burned in, are
@@ -8,7 +8,6 @@ cut off or set to black. Follows DICOM PS3.3 C.7.6.3 (pixels), C.8.5.5 (regions)
 from __future__ import annotations
 
 import importlib
-import io
 import logging
 import re
 import warnings
@@ -19,9 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from .errors import DataPrepError, UnreadableImage
+from .errors import DataPrepError
 
 Region = tuple[int, int, int, int]  # xyxy in pixels, right and lower edge exclusive
 
@@ -71,69 +68,13 @@ def read_facts(path: Path) -> Facts:
     """The header of one file; a file that has none gives a `Facts` with a fault."""
     pydicom = load_pydicom()
     try:
-        with _quiet():
+        with quiet():
             length = path.stat().st_size
-            return _facts(pydicom.dcmread(path, stop_before_pixels=True), length)
+            return facts_of(pydicom.dcmread(path, stop_before_pixels=True), length)
     except OSError as error:
         return Facts(fault=("missing", error.strerror or "cannot be opened"))
     except Exception as error:  # a damaged header makes pydicom raise nearly anything
-        return Facts(fault=_fault(error))
-
-
-def decode_frame(path: Path, frame: int | None) -> tuple[np.ndarray, bytes, str]:
-    """Pixels uint8 (H, W) or (H, W, 3) RGB of one frame (the first for None), cut to the scan regions.
-
-    Returns them with the file's bytes and a note of what was done.
-
-    Raises:
-        UnreadableImage: no DICOM image, or a damaged one; without any word from its header.
-    """
-    try:
-        status = path.stat()
-        with _quiet():
-            data, dataset = _load(path, status.st_mtime_ns, status.st_size)
-            facts = _facts(dataset, len(data))
-            if facts.fault:
-                raise UnreadableImage(*facts.fault)
-            if not 0 <= (frame or 0) < facts.frames:
-                raise UnreadableImage("bad_frame", f"frame {frame} of {facts.frames}, counted from 0")
-            pixels = to_8_bit(dataset, _raw_frame(dataset, facts, frame or 0))
-            kind = str(dataset.PhotometricInterpretation)
-    except (UnreadableImage, DataPrepError):
-        raise
-    except FileNotFoundError as error:
-        raise UnreadableImage("missing", error.strerror or "") from None
-    except Exception as error:  # as above, and the decoders of compressed frames besides
-        raise UnreadableImage(*_fault(error)) from None
-    if pixels.shape[1::-1] != facts.size:
-        raise UnreadableImage("truncated", f"the frame is {pixels.shape[1]} x {pixels.shape[0]}, the header says else")
-    change = f"DICOM {kind if kind in KINDS else 'frame'} written as PNG"
-    if facts.regions:
-        change += f", cut to the scan region {','.join(map(str, facts.crop))}"
-    return cut(pixels, facts), data, change
-
-
-@lru_cache(maxsize=1)  # the frames of one file come one after the other
-def _load(path: Path, changed: int, length: int) -> tuple[bytes, Any]:
-    data = path.read_bytes()
-    return data, load_pydicom().dcmread(io.BytesIO(data))
-
-
-def cut(pixels: np.ndarray, facts: Facts) -> np.ndarray:
-    """The bounding box of the regions, black between them."""
-    if not facts.regions:
-        return pixels
-    out = np.zeros_like(pixels)
-    for x1, y1, x2, y2 in facts.regions:
-        out[y1:y2, x1:x2] = pixels[y1:y2, x1:x2]
-    x1, y1, x2, y2 = facts.crop
-    return np.ascontiguousarray(out[y1:y2, x1:x2])
-
-
-KINDS = (
-    *("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB"),
-    *("YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT"),
-)
+        return Facts(fault=fault_of(error))
 
 
 def load_pydicom() -> Any:
@@ -144,60 +85,7 @@ def load_pydicom() -> Any:
         raise DataPrepError("DICOM files need pydicom: pip install 'medkit[prep]'") from error
 
 
-def to_8_bit(dataset: Any, values: np.ndarray) -> np.ndarray:
-    """Stored values as they are meant to be shown, uint8: palette, rescale, window, inverted where white is 0."""
-    pixels = importlib.import_module("pydicom.pixels")
-    kind = str(dataset.PhotometricInterpretation)
-    if kind == "PALETTE COLOR":
-        colours = pixels.apply_color_lut(values, dataset)
-        return colours if colours.dtype == np.uint8 else (colours >> 8).astype(np.uint8)
-    if values.ndim == 3:
-        return values if values.dtype == np.uint8 else _stretch(values)
-    windowed = dataset.get("WindowCenter") is not None and dataset.get("WindowWidth") is not None
-    shown = pixels.apply_modality_lut(values, dataset)
-    if dataset.get("VOILUTSequence"):
-        grey = _stretch(pixels.apply_voi_lut(values if shown is values else shown.astype(values.dtype), dataset))
-    elif windowed:
-        grey = _window(shown, _first(dataset.WindowCenter), _first(dataset.WindowWidth))
-    elif shown.dtype == np.uint8:
-        grey = shown
-    else:
-        grey = _stretch(shown)
-    return 255 - grey if kind == "MONOCHROME1" else grey
-
-
-def _window(values: np.ndarray, center: float, width: float) -> np.ndarray:
-    """The linear window of PS3.3 C.11.2.1.2."""
-    if width <= 1:
-        return np.where(values <= center - 0.5, 0, 255).astype(np.uint8)
-    shares = (values.astype(np.float64) - (center - 0.5)) / (width - 1) + 0.5
-    return np.round(np.clip(shares, 0, 1) * 255).astype(np.uint8)
-
-
-def _stretch(values: np.ndarray) -> np.ndarray:
-    values = np.nan_to_num(values.astype(np.float64))
-    low, high = values.min(), values.max()
-    return np.round((values - low) * (255.0 / max(high - low, 1e-12))).astype(np.uint8)
-
-
-def _first(value: Any) -> float:
-    return float(value[0]) if hasattr(value, "__len__") and not isinstance(value, str) else float(value)
-
-
-def _raw_frame(dataset: Any, facts: Facts, frame: int) -> np.ndarray:
-    """Stored values of one frame, YBR as RGB."""
-    pixels = importlib.import_module("pydicom.pixels")
-    bits, samples = int(dataset.BitsAllocated), int(dataset.get("SamplesPerPixel", 1))
-    if not dataset.file_meta.TransferSyntaxUID.is_compressed:
-        shared = 2 if dataset.PhotometricInterpretation == "YBR_FULL_422" else samples
-        needed = facts.size[0] * facts.size[1] * facts.frames * shared * bits // 8
-        if len(dataset.PixelData) < needed:
-            raise UnreadableImage("truncated", f"{len(dataset.PixelData)} bytes of pixels, expected {needed}")
-    found = pixels.pixel_array(dataset, index=frame)
-    return found[..., :3] if found.ndim == 3 else found
-
-
-def _facts(dataset: Any, length: int) -> Facts:
+def facts_of(dataset: Any, length: int) -> Facts:
     """Facts of a parsed header of a file with ``length`` bytes."""
     width, height = int(dataset.get("Columns") or 0), int(dataset.get("Rows") or 0)
     identifiers = _identifiers(dataset)
@@ -269,7 +157,7 @@ def _identifiers(dataset: Any) -> tuple[str, ...]:
     return tuple(sorted((word for word in words if len(word) > 1), key=lambda word: (-len(word), word)))
 
 
-def _fault(error: Exception) -> tuple[str, str]:
+def fault_of(error: Exception) -> tuple[str, str]:
     """Reason and detail that quote nothing of the file."""
     name = type(error).__name__
     if name == "InvalidDicomError":
@@ -280,7 +168,7 @@ def _fault(error: Exception) -> tuple[str, str]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep pydicom's warnings and log, which quote values of the header, from the screen."""
     log = logging.getLogger("pydicom")
     level = log.level

@@ -68,7 +68,7 @@ def decode(path: Path, frame: int | None = None) -> Picture:
 
 
 def _dicom(path: Path, frame: int | None) -> Picture:
-    from .dicom import decode_frame
+    from .dicom_pixels import decode_frame
 
     pixels, data, change = decode_frame(path, frame)
     return Picture(pixels, data if frame is None else pixels.tobytes(), False, change)

@@ -49,7 +49,7 @@ def regions(*boxes, formats=None) -> list[Dataset]:
     return found
 
 
-def dicom_bytes(values: np.ndarray, kind: str = "MONOCHROME2", frames: int = 1, raw: bytes | None = None, **tags) -> bytes:
+def dicom_bytes(values: np.ndarray, kind: str = "MONOCHROME2", frames: int = 1, raw: bytes = b"", **tags) -> bytes:
     """A DICOM file of stored values (H, W), (H, W, 3) or, with ``frames``, (N, H, W[, 3])."""
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = tags.pop("syntax", ExplicitVRLittleEndian)
@@ -67,7 +67,7 @@ def dicom_bytes(values: np.ndarray, kind: str = "MONOCHROME2", frames: int = 1, 
         dataset.NumberOfFrames = frames
     for name, value in tags.items():
         setattr(dataset, name, value)
-    data = values.tobytes() if raw is None else raw
+    data = raw or values.tobytes()
     dataset.PixelData = data + b"\0" * (len(data) % 2)
     dataset["PixelData"].VR = "OB" if values.dtype == np.uint8 else "OW"
     out = io.BytesIO()
@@ -134,7 +134,7 @@ def test_compressed_frames(tmp_path, grey):
     dataset.compress(RLELossless)
     dataset.save_as(tmp_path / "rle.dcm")
     assert np.array_equal(decode(tmp_path / "rle.dcm").pixels, grey)
-    with pytest.raises(UnreadableImage, match="no_decoder.*pylibjpeg"):
+    with pytest.raises(UnreadableImage, match=r"no_decoder.*pylibjpeg"):
         shown(tmp_path, frames, 0, **{**tags, "syntax": "1.2.840.10008.1.2.4.70"})
 
 
@@ -237,8 +237,8 @@ def test_boxes_of_a_table_are_moved_into_the_scan_region(tiny):
 
 
 def planted_export(folder, name="QX7788{0:02}/Zaubermann_US{0:02}.dcm"):
-    """Sixteen patients whose frames carry planted names, also burned in above the scan region and in file names."""
-    for number in range(16):
+    """Ten patients whose frames carry planted names, also burned in above the scan region and in file names."""
+    for number in range(10):
         frame = np.zeros((500, 460), np.uint8)
         frame[60:480] = sector(number)
         frame[5:45, 5:455] = 250  # where machines write name and date
@@ -258,11 +258,12 @@ def test_nothing_that_names_a_person_reaches_an_output(tmp_path, capsys):
     words = {word for value in PLANTED.values() for word in re.split(r"[\^ ]", value) if len(word) > 4}
     words |= {"QX7788", "Zaubermann"}
     outputs = {str(path.relative_to(tmp_path / "out")): path for path in (tmp_path / "out").rglob("*")}
-    texts = [*outputs, capsys.readouterr().out, *(p.read_bytes().decode("latin1") for p in outputs.values() if p.is_file())]
+    contents = [path.read_bytes().decode("latin1") for path in outputs.values() if path.is_file()]
+    texts = [*outputs, capsys.readouterr().out, *contents]
     for word in words:
         assert not [text[:80] for text in texts if word.casefold() in text.casefold()], word
     images = [path for path in outputs.values() if path.suffix == ".png" and path.parent.name != "overlay_masks"]
-    assert len(images) == 16
+    assert len(images) == 10
     for path in images:
         pixels = np.asarray(Image.open(path))
         assert pixels.shape[:2] == (420, 460) and not (pixels[:5] == 250).any()
@@ -271,4 +272,4 @@ def test_nothing_that_names_a_person_reaches_an_output(tmp_path, capsys):
 def test_keeping_the_ids_is_an_explicit_choice(tmp_path):
     export = planted_export(tmp_path / "export", "plain{:02}.dcm")
     records = read_export(export, Options(keep_patient_ids=True)).records
-    assert {record.patient_id for record in records if record.kept} == {f"QX7788{number:02}" for number in range(16)}
+    assert {record.patient_id for record in records if record.kept} == {f"QX7788{number:02}" for number in range(10)}
