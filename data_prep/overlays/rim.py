@@ -37,7 +37,7 @@ def surroundings(grey: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.nda
     return np.where(dark, np.minimum(level, BLACK / 4), level), dark  # letters' own JPEG ripples are not the level
 
 
-def with_rim(grey: np.ndarray, core: np.ndarray, tissue_share: float = 0.05) -> np.ndarray:
+def with_rim(grey: np.ndarray, core: np.ndarray, tissue_share: float = 0.02) -> np.ndarray:
     """``core`` and the pixels beside it that are brighter than what surrounds it.
 
     A pixel belongs when it has at least ``tissue_share`` of the ink's contrast, on black a few grey levels.
@@ -90,7 +90,7 @@ def _without_smear(pixels: np.ndarray, chroma: np.ndarray, mask: np.ndarray) -> 
     share = (grey - level) / np.maximum(ink - level, 1)
     coloured = chroma >= 0.45 * strength
     on_black = black & (grey > level + np.maximum(3, 0.03 * (ink - level)))
-    plain = (ink - level > FULL) & ~black & (share > 0.12) & (chroma >= 0.15 * strength)
+    plain = (ink - level > FULL) & ~black & (share > 0.1) & (chroma >= 0.12 * strength)
     hidden = (ink - level <= FULL) & ~black & coloured
     keep = (on_black | plain | hidden).astype(np.uint8) * 255
     return cv2.min(cv2.min(near(mask, 1), near(core, 2)), keep)

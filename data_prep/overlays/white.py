@@ -11,12 +11,13 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from .rim import BLACK, near, with_rim
+from .rim import BLACK, near, window_of, with_rim
 
 SHARP = 80  # grey levels that ink stands out of both neighbours, one pixel and a few pixels away
 FAINT = 45  # the same for the dots of a line and the arms of a cross
 STROKE = 9  # pixels; strokes are narrower
-INK = 200  # grey value that the brighter tenth of a mark reaches; grey ticks and body marks do not
+INK = 200  # grey value that a part of every mark reaches; grey ticks and body marks do not
+FEW = 8  # the same for a group on black, where no tissue is
 LETTERS = 22  # sharp pixels of a group that make it letters
 ARM = 5  # pixels from the centre of a cross to the ends that are looked at
 DENSE = 7  # of 255: mean of the sharp pixels over 17 x 17 that a cross or a letter reaches
@@ -52,7 +53,7 @@ def find_white(grey: np.ndarray, inside: np.ndarray, taken: np.ndarray) -> tuple
         cv2.drawMarker(lines, (x, y), 255, cv2.MARKER_CROSS, 2 * ARM + 3, 3)
     strong = cv2.max(across, down)
     _dotted_lines(lines, strong, centres)
-    core = cv2.max(core, cv2.min(cv2.threshold(down, SHARP, 255, cv2.THRESH_BINARY)[1], near(core, 3)))
+    core = _with_beams(grey, core, down)
     letters = with_rim(grey, core)
     calipers = cv2.min(lines, cv2.threshold(strong, FAINT // 2, 255, cv2.THRESH_BINARY)[1])
     calipers = with_rim(grey, calipers)
@@ -88,7 +89,7 @@ def _is_cross(grey: np.ndarray, x: int, y: int) -> bool:
     row = patch[middle - 1 : middle + 2].max(axis=0)[1:-1]
     corners = np.concatenate([patch[i : i + 3, j : j + 3].ravel() for i in (1, -4) for j in (1, -4)])
     arms = np.concatenate([column, row])
-    return bool(np.sort(arms)[3] > 150 and np.median(arms) > INK - 20 and np.median(arms) - corners.max() > 40)
+    return bool(np.sort(arms)[3] > 150 and np.median(arms) > INK - 20 and np.median(arms) - np.percentile(corners, 80) > 40)
 
 
 def _letters(grey: np.ndarray, sharp: np.ndarray, taken: np.ndarray, centres: list[tuple[int, int]]) -> np.ndarray:
@@ -100,10 +101,9 @@ def _letters(grey: np.ndarray, sharp: np.ndarray, taken: np.ndarray, centres: li
     size = np.bincount(part, minlength=count)
     bright = np.bincount(part, grey.ravel()[spots] >= INK, count)
     coloured = np.bincount(part, taken.ravel()[spots] > 0, count)
-    white = (bright >= 0.1 * size) & (coloured < 0.3 * size)
-    good = white & (size >= LETTERS)
-    if good.any():
-        good &= ~_on_flank(grey, spots, part, size)
+    white = (bright >= 0.04 * size) & (coloured < 0.3 * size)
+    flank, apart = _sides(grey, spots, part, size)
+    good = white & ((size >= LETTERS) & ~flank | (size >= FEW) & apart)
     seeds = np.zeros_like(sharp)
     seeds.ravel()[spots[good[part]]] = 255
     for x, y in centres:
@@ -115,14 +115,36 @@ def _letters(grey: np.ndarray, sharp: np.ndarray, taken: np.ndarray, centres: li
     return core
 
 
-def _on_flank(grey: np.ndarray, spots: np.ndarray, part: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """Which groups run along the flank of the scan: black on one side of nearly every pixel, tissue on the other."""
+def _with_beams(grey: np.ndarray, core: np.ndarray, down: np.ndarray) -> np.ndarray:
+    """``core`` and the level strokes that run on from it, as far as the bar of a cross or a letter reaches."""
+    if not cv2.countNonZero(core):
+        return core
+    window = window_of(core)
+    part = np.ascontiguousarray(core[window])
+    beams = ((down[window] > FAINT) & (grey[window] >= INK - 40)).astype(np.uint8) * 255
+    for _ in range(ARM + 3):
+        part = cv2.max(part, cv2.min(near(part, 1), beams))
+    result = core.copy()
+    result[window] = part
+    return result
+
+
+def _sides(
+    grey: np.ndarray, spots: np.ndarray, part: np.ndarray, size: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which groups run along the flank of the scan, and which stand on black.
+
+    On a flank most pixels have black on one side, always the same, and tissue on the other.
+    """
     mean = cv2.blur(grey, (5, 5))
     y, x = np.divmod(spots, grey.shape[1])
     left, right = mean[y, np.maximum(x - FLANK, 0)], mean[y, np.minimum(x + FLANK, grey.shape[1] - 1)]
     most = 0.6 * np.maximum(size, 1)
     sides = ((left < BLACK) & (right > 2 * BLACK), (right < BLACK) & (left > 2 * BLACK))
-    return np.any([np.bincount(part, side, len(size)) > most for side in sides], axis=0)
+    flank = np.any([np.bincount(part, side, len(size)) > most for side in sides], axis=0)
+    above, below = mean[np.maximum(y - 2 * FLANK, 0), x], mean[np.minimum(y + 2 * FLANK, grey.shape[0] - 1), x]
+    dark = (above < BLACK) & (below < BLACK) & ((left < BLACK) | (right < BLACK))
+    return flank, np.bincount(part, dark, len(size)) > most
 
 
 def _dotted_lines(lines: np.ndarray, strong: np.ndarray, centres: list[tuple[int, int]]) -> None:
