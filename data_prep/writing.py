@@ -25,6 +25,7 @@ class WriteJob:
     copy: bool
     size: tuple[int, int]  # (width, height) of the source
     boxes: tuple[Box, ...]
+    frame: int | None = None  # number of the frame in a multi-frame file
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Written:
     height: int
     overlay_pixels: int = 0
     in_boxes: tuple[int, ...] = ()
+    kinds: tuple[tuple[str, int], ...] = ()  # overlay pixels by kind of mark
 
 
 def write_image(job: WriteJob) -> Written:
@@ -42,17 +44,19 @@ def write_image(job: WriteJob) -> Written:
     if job.copy:
         write_whole(Path(job.target), Path(job.source).read_bytes())
         return Written(*job.size)
-    pixels, count = decode(Path(job.source)).pixels, 0
+    pixels, count = decode(Path(job.source), job.frame).pixels, 0
     in_boxes: tuple[int, ...] = ()
+    kinds: tuple[tuple[str, int], ...] = ()
     if job.mask_target:
         area = find_scan_area(to_grey(pixels))
         overlay = find_overlay(pixels, area)
         pixels, count = remove_overlay(pixels, overlay, area), overlay.pixels
+        kinds = tuple(overlay.kinds.items())
         in_boxes = tuple(_count(overlay.mask, box) for box in job.boxes)
         write_whole(Path(job.mask_target), encode_png(shrink(overlay.mask, job.max_side, cv2.INTER_NEAREST)))
     pixels = shrink(pixels, job.max_side)
     write_whole(Path(job.target), encode_png(pixels))
-    return Written(pixels.shape[1], pixels.shape[0], count, in_boxes)
+    return Written(pixels.shape[1], pixels.shape[0], count, in_boxes, kinds)
 
 
 def shrink(pixels: np.ndarray, max_side: int, interpolation: int = cv2.INTER_AREA) -> np.ndarray:

@@ -99,7 +99,8 @@ def _marks(strong: np.ndarray, weak: np.ndarray, thin: np.ndarray | None) -> np.
     pixels = np.bincount(flat[spots], minlength=count)
     if thin is not None:
         standing = np.bincount(flat[spots], thin.ravel()[spots], count)
-        keep[(extent >= LINE_LENGTH) & (pixels <= 5 * extent) & (pixels >= extent // 2) & (standing > 0.6 * pixels)] = 255
+        narrow = (pixels <= 5 * extent) & (pixels >= extent // 2)
+        keep[(extent >= LINE_LENGTH) & narrow & (standing > 0.6 * pixels)] = 255
     mask = np.zeros_like(weak)
     mask.ravel()[spots] = keep[flat[spots]]
     return mask

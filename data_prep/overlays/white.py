@@ -89,7 +89,8 @@ def _is_cross(grey: np.ndarray, x: int, y: int) -> bool:
     row = patch[middle - 1 : middle + 2].max(axis=0)[1:-1]
     corners = np.concatenate([patch[i : i + 3, j : j + 3].ravel() for i in (1, -4) for j in (1, -4)])
     arms = np.concatenate([column, row])
-    return bool(np.sort(arms)[3] > 150 and np.median(arms) > INK - 20 and np.median(arms) - np.percentile(corners, 80) > 40)
+    ink = np.median(arms)
+    return bool(np.sort(arms)[3] > 150 and ink > INK - 20 and ink - np.percentile(corners, 80) > 40)
 
 
 def _letters(grey: np.ndarray, sharp: np.ndarray, taken: np.ndarray, centres: list[tuple[int, int]]) -> np.ndarray:
