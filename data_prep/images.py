@@ -34,7 +34,7 @@ def decode(path: Path, frame: int | None = None) -> Picture:
 
     Args:
         path: a PNG, JPEG, BMP, TIFF or DICOM file; DICOM frames are cut to their scan region.
-        frame: number of the frame in a multi-frame DICOM file, from 0. ``data`` is then that of the frame alone.
+        frame: number of the frame in a multi-frame DICOM file, from 0; ``data`` is the whole file all the same.
 
     Raises:
         UnreadableImage: missing, empty, of another kind, or cut off.
@@ -71,7 +71,7 @@ def _dicom(path: Path, frame: int | None) -> Picture:
     from .dicom_pixels import decode_frame
 
     pixels, data, change = decode_frame(path, frame)
-    return Picture(pixels, data if frame is None else pixels.tobytes(), False, change)
+    return Picture(pixels, data, False, change)
 
 
 def _picture(image: Image.Image, data: bytes) -> Picture:

@@ -91,7 +91,8 @@ def exports() -> dict[str, tuple[dict[str, bytes], tuple[str, ...]]]:
     object_ = ("cyst", (1, 2, 30, 20))
     xmls = {f"Annotations/{stem}.xml": voc(f"{stem}.png", object_, size=(40, 30)) for stem in stems}
     labels = {f"labels/{stem}.txt": b"0 0.5 0.5 0.2 0.2\n1 0.1 0.1 0.5 0.2 0.3 0.9\n" for stem in stems}
-    header = {"PatientID": "X1", "PatientAge": "045Y", "PatientSex": "F", "WindowCenter": 80, "WindowWidth": 90}
+    header = {"PatientName": "Zaubermann^Ottokar", "PatientID": "X1", "PatientAge": "045Y", "PatientSex": "F"}
+    header |= {"WindowCenter": 80, "WindowWidth": 90}
     header["SequenceOfUltrasoundRegions"] = regions((2, 3, 30, 25))
     frames = np.stack([sector(seed, 40, 30) for seed in range(3)])
     dicoms = {
@@ -206,12 +207,13 @@ def _hold(source) -> None:
     assert names == sorted(set(names)) and all(names)
     (overview(source) + repr(source)).encode()  # everything can be written as UTF-8
     for record in source.records:
+        assert "ottokar" not in f"{record.file} {record.patient_id} {record.detail} {record.notes}".casefold()
         json.dumps(record.extra, allow_nan=False)
         if record.kept:
             try:
                 assert decode(record.path, record.frame).pixels.dtype == np.uint8
             except UnreadableImage as error:
-                assert error.reason and "\n" not in str(error)
+                assert error.reason and "\n" not in str(error) and "ottokar" not in str(error).casefold()
 
 
 @pytest.mark.parametrize("kind", ["table", "mapped", "coco", "voc", "yolo", "masks", "dicom", "images"])

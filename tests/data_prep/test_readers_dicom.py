@@ -269,6 +269,21 @@ def test_nothing_that_names_a_person_reaches_an_output(tmp_path, capsys):
         assert pixels.shape[:2] == (420, 460) and not (pixels[:5] == 250).any()
 
 
+def test_every_frame_is_written_as_an_image_of_its_own(tmp_path):
+    folder = tmp_path / "export" / "images"
+    folder.mkdir(parents=True)
+    frames = np.stack([sector(seed) for seed in range(30)])
+    for number in range(10):
+        own = dicom_bytes(frames[3 * number : 3 * number + 3], frames=3, PatientID=f"P{number}")
+        (folder / f"{number}.dcm").write_bytes(own)
+    prepare(tmp_path / "export", tmp_path / "out", Options(jobs=1, keep_overlays=True))
+    written = [np.asarray(Image.open(path)) for path in sorted((tmp_path / "out" / "images").rglob("*.png"))]
+    assert len(written) == 30
+    for pixels in written:
+        assert any(np.array_equal(pixels, frame) for frame in frames)
+    assert len({pixels.tobytes() for pixels in written}) == 30
+
+
 def test_keeping_the_ids_is_an_explicit_choice(tmp_path):
     export = planted_export(tmp_path / "export", "plain{:02}.dcm")
     records = read_export(export, Options(keep_patient_ids=True)).records
