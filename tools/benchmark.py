@@ -2,6 +2,7 @@
 
 python tools/benchmark.py targets      CenterNet targets of a batch
 python tools/benchmark.py pipeline     loading and augmentation of one image
+python tools/benchmark.py evaluation   evaluation of 8 391 images against pycocotools alone (one call each)
 
 A further subject is a module in tools/benchmarks/ with ``rows(args)``.
 """
@@ -15,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a check
 
 import medkit  # noqa: F401  makes mmcv.ops importable
 
-SUBJECTS = ("targets", "pipeline")
+SUBJECTS = ("targets", "pipeline", "evaluation")
 
 
 def main() -> None:
@@ -26,11 +27,12 @@ def main() -> None:
     parser.add_argument("subject", choices=SUBJECTS)
     parser.add_argument("--repeats", type=int, default=20, help="timed calls per row; the median is shown")
     parser.add_argument("--device", default="cpu", help="device of the tensors, where the subject has any")
+    parser.add_argument("--images", type=int, default=8391, help="images of the evaluation")
     args = parser.parse_args()
-    print(f"{'':44s}{'baseline':>12s}{'medkit':>12s}{'ratio':>8s}")
+    print(f"{'':50s}{'baseline':>12s}{'medkit':>12s}{'ratio':>8s}")
     for row in importlib.import_module(f"benchmarks.{args.subject}").rows(args):
         ratio = row.base_ms / row.ours_ms
-        print(f"{row.name:44s}{row.base_ms:9.2f} ms{row.ours_ms:9.2f} ms{ratio:7.1f}x", flush=True)
+        print(f"{row.name:50s}{row.base_ms:9.2f} ms{row.ours_ms:9.2f} ms{ratio:7.1f}x", flush=True)
 
 
 if __name__ == "__main__":

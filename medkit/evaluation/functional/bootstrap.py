@@ -3,8 +3,8 @@
 A draw takes as many patients as there are, with replacement, and all images of each: frames of one patient are no
 independent evidence. A draw is a weight per image, so nothing is matched again: confusion matrices of single images
 are added up with the weights, and so are the true and false positives that average precision is made of. A draw gives
-exactly what `match` of the repeated images would give. The score threshold stays what it was: its choice is no part of
-the interval. Two models bootstrapped with the same patients and seed see the same draws, which makes them comparable.
+what `match` of the repeated images would give (to the last bit, but for equal scores in one image, whose order matters
+to AP). The score threshold stays what it was: its choice is no part of the interval. Two models bootstrapped with the same patients and seed see the same draws, which makes them comparable.
 """
 
 from __future__ import annotations
