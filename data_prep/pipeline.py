@@ -82,7 +82,7 @@ def _prepare(export: Path, source: Export, run: Run) -> dict:
     if not kept:
         raise EmptyResultError(f"no image is left of {len(records)}: {_reasons(records)}")
     name_patients(kept)
-    assign_splits(kept, options)
+    assign_splits(records, options)
     kept = [record for record in kept if record.kept]
     write_images(kept, probes, run)
     if not any(record.kept for record in kept):

@@ -59,7 +59,8 @@ def wanted_shares(options: Options) -> dict[str, float]:
 def assign_splits(records: Sequence[Record], options: Options | None = None) -> None:
     """Set `Record.split` of the kept records, in place; the same input and options give the same sides.
 
-    With ``options.split_from`` a record may be dropped: see `split_from.settle`.
+    Frames that were dropped as duplicates get no side, but the patients that they link stay together. With
+    ``options.split_from`` a record may be dropped: see `split_from.settle`.
 
     Raises:
         EmptyResultError: a side stays empty.
@@ -67,7 +68,8 @@ def assign_splits(records: Sequence[Record], options: Options | None = None) -> 
     """
     options = options or Options()
     wanted = wanted_shares(options)
-    units = [[record] for record in records] if options.leaky_random else link_units(records)
+    kept = [record for record in records if record.kept]
+    units = [[record] for record in kept] if options.leaky_random else _kept_units(records)
     old = read_old_sides(options.split_from, tuple(wanted)) if options.split_from else OldSides()
     units.sort(key=lambda unit: (place_of(unit, options), min(record.file for record in unit)))
     units, fixed = settle(units, old, list(wanted))
@@ -81,7 +83,13 @@ def assign_splits(records: Sequence[Record], options: Options | None = None) -> 
         if not (sides == number).any():
             _refuse(units, name)
     if not options.leaky_random:
-        check_no_leak(records, old.torn)
+        check_no_leak(kept, old.torn)
+
+
+def _kept_units(records: Sequence[Record]) -> list[list[Record]]:
+    linked = link_units([record for record in records if record.kept or record.stage == "duplicates"])
+    units = [[record for record in unit if record.kept] for unit in linked]
+    return [unit for unit in units if unit]
 
 
 def _sides(units: Sequence[Sequence[Record]], fixed: np.ndarray, shares: list[float], options: Options) -> np.ndarray:

@@ -71,7 +71,7 @@ def _sexes(axes: Any, facts: Facts, names: list[str]) -> None:
         at = place + (number - (len(found) - 1) / 2) * 0.27
         bars = axes.bar(at, heights, 0.25, label=sex, color=SEX_COLOURS.get(sex, "#999999"))
         axes.bar_label(bars, [str(height or "") for height in heights], fontsize=7, color="#555555")
-    axes.set_xticks(place, _short(names))
+    axes.set_xticks(place, _short(names), fontsize=8)
     axes.set_ylabel("kept images")
     if found:
         axes.figure.legend(loc="outside upper right", frameon=False, ncols=len(found), fontsize=8)
@@ -89,7 +89,7 @@ def _boxes(axes: Any, values: list[np.ndarray], names: list[str]) -> None:
         return
     looks = {"facecolor": "#d9e3ee", "edgecolor": "#4878a8"}
     axes.bxp(stats, showfliers=False, patch_artist=True, boxprops=looks, medianprops={"color": "#b05f2d"})
-    axes.set_xticks(range(1, len(shown) + 1), [f"{_short([name])[0]}\n{len(own)}" for name, own in shown])
+    axes.set_xticks(range(1, len(shown) + 1), [f"{_short([name])[0]}\n{len(own)}" for name, own in shown], fontsize=8)
 
 
 def _ages(axes: Any, facts: Facts, names: list[str]) -> None:
@@ -131,7 +131,7 @@ def _sexes_text(facts: Facts, names: list[str]) -> str:
 
 def _ages_text(facts: Facts, names: list[str]) -> str:
     values = {name: expand(facts.ages[name]) for name in names}
-    return "median age: " + ", ".join(f"{n} {np.median(v):.0f}" for n, v in values.items() if len(v))
+    return "line: median, box: quartiles, ends: 5 and 95 %; median age: " + ", ".join(f"{n} {np.median(v):.0f}" for n, v in values.items() if len(v))
 
 
 def _sizes_text(facts: Facts, names: list[str]) -> str:
@@ -140,4 +140,4 @@ def _sizes_text(facts: Facts, names: list[str]) -> str:
 
 
 def _shares_text(facts: Facts, names: list[str]) -> str:
-    return "median: " + ", ".join(f"{name} {np.median(area_shares(facts.shares[name])):.2g} %" for name in names)
+    return "as above; median: " + ", ".join(f"{name} {np.median(area_shares(facts.shares[name])):.2g} %" for name in names)
