@@ -38,6 +38,7 @@ setup(
         "prep": ["pydicom>=3", "openpyxl>=3.1", "defusedxml>=0.7"],
         "dask": ["distributed>=2024.1"],
         "tensorboard": ["tensorboard>=2.14"],
+        "onnx": ["onnx>=1.18", "onnxruntime>=1.20", "onnxscript>=0.5"],
         "dev": [
             "pytest>=8",
             "ImageHash>=4.3",
@@ -47,6 +48,9 @@ setup(
             "openpyxl>=3.1",
             "defusedxml>=0.7",
             "hypothesis>=6.100",
+            "onnx>=1.18",
+            "onnxruntime>=1.20",
+            "onnxscript>=0.5",
             "distributed>=2024.1",
             "tensorboard>=2.14",
         ],

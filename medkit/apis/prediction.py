@@ -19,6 +19,7 @@ from medkit.errors import ConfigError, DatasetError
 __all__ = ["BasePredictor", "Boxes", "Prediction", "class_thresholds"]
 
 Boxes = tuple[np.ndarray, np.ndarray, np.ndarray]  # xyxy (N, 4) float32, scores (N,) float32, labels (N,) int64
+_SPOILT = "the model predicted nan or infinity: its weights are spoilt, or half precision is too short for it"
 Source = str | Path | np.ndarray | Frame
 
 
@@ -127,9 +128,12 @@ class BasePredictor(ABC):
             if prepared is None or frame.image is None:
                 yield frame, empty
                 continue
-            bboxes, scores, labels = self._above(next(found))
-            size = frame.image.shape[:2]
-            yield frame, replace(empty, bboxes=bboxes, scores=scores, labels=labels, size=size)
+            bboxes, scores, labels = boxes = next(found)
+            if not (np.isfinite(bboxes).all() and np.isfinite(scores).all()):
+                yield frame, replace(empty, error=_SPOILT)
+                continue
+            bboxes, scores, labels = self._above(boxes)
+            yield frame, replace(empty, bboxes=bboxes, scores=scores, labels=labels, size=frame.image.shape[:2])
 
     def _above(self, boxes: Boxes) -> Boxes:
         bboxes, scores, labels = boxes

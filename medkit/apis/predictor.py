@@ -36,6 +36,8 @@ from medkit.registry import MODELS, TRANSFORMS
 
 __all__ = ["Prediction", "Predictor", "config_of", "stored_thresholds"]
 
+PER_CLASS = "per-class"
+
 
 class Predictor(BasePredictor):
     """A trained detector with its preprocessing, class names and thresholds.
@@ -44,8 +46,8 @@ class Predictor(BasePredictor):
         checkpoint: Checkpoint file, or run folder (then its last checkpoint).
         config: Config file or loaded config; default: the resolved config that lies in the run folder.
         device: 'cpu', 'cuda', 'cuda:1'; default: the GPU where there is one.
-        score_thr: A number for all classes or one by class name; default: what thresholds.json beside the checkpoint
-            holds for it.
+        score_thr: A number for all classes, one by class name, or 'per-class': those of thresholds.json beside the
+            checkpoint; default: its one threshold for all classes.
         half: bfloat16 on a CPU, float16 on a GPU; boxes stay float32.
         flip_tta: Look at the mirrored image too, see `medkit.apis.forward`; takes twice the time.
         batch_size: Images that are run together.
@@ -59,7 +61,7 @@ class Predictor(BasePredictor):
         checkpoint: str | Path,
         config: str | Path | Config | None = None,
         device: str | None = None,
-        score_thr: float | Mapping[str, float] | None = None,
+        score_thr: float | Mapping[str, float] | str | None = None,
         half: bool = False,
         flip_tta: bool = False,
         batch_size: int = 8,
@@ -67,11 +69,12 @@ class Predictor(BasePredictor):
         self.checkpoint = resolve_checkpoint(checkpoint)
         self.cfg = config_of(self.checkpoint, config)
         classes = class_names(self.cfg)
-        thresholds = stored_thresholds(self.checkpoint, self.cfg, classes) if score_thr is None else score_thr
+        if score_thr is None or isinstance(score_thr, str):
+            score_thr = stored_thresholds(self.checkpoint, self.cfg, classes, per_class=score_thr == PER_CLASS)
         self.device = _device(device)
         init_default_scope(self.cfg.get("default_scope", "mmdet"))
         self.pipeline, window = array_pipeline(self.cfg)
-        super().__init__(classes, class_thresholds(thresholds, classes), batch_size, window)
+        super().__init__(classes, class_thresholds(score_thr, classes), batch_size, window)
         model = MODELS.build(copy.deepcopy(self.cfg.model))
         load_detector(model, self.checkpoint)
         self.model = model.to(self.device).eval()
@@ -127,11 +130,13 @@ def class_names(cfg: Config) -> tuple[str, ...]:
     raise ConfigError(f"{cfg.filename} names no classes; set metainfo=dict(classes=(...)) in its test data set")
 
 
-def stored_thresholds(checkpoint: Path, cfg: Config, classes: Sequence[str]) -> float | dict[str, float]:
-    """The threshold, or those per class, that thresholds.json keeps for a checkpoint.
+def stored_thresholds(
+    checkpoint: Path, cfg: Config, classes: Sequence[str], per_class: bool = False
+) -> float | dict[str, float]:
+    """The threshold, or with ``per_class`` those of the classes, that thresholds.json keeps for a checkpoint.
 
     Raises:
-        ConfigError: there is none that holds.
+        ConfigError: there is none that holds, or none per class.
     """
     evaluators = [cfg.get("test_evaluator") or {}, cfg.get("val_evaluator") or {}]
     flat = [one for each in evaluators for one in (each if isinstance(each, (list, tuple)) else [each])]
@@ -141,7 +146,13 @@ def stored_thresholds(checkpoint: Path, cfg: Config, classes: Sequence[str]) -> 
             f"no threshold is kept for {checkpoint}; `python tools/test.py CONFIG {checkpoint}` chooses one on the "
             "validation set, or give one: score_thr=0.3 (on the command line --score-thr 0.3)"
         )
-    return stored.score_thr
+    own = stored.per_class(classes) if per_class else None
+    if per_class and own is None:
+        raise ConfigError(
+            f"thresholds.json keeps no thresholds per class for {checkpoint}; delete its entry and run `python "
+            f"tools/test.py CONFIG {checkpoint}` again, or use the threshold for all classes"
+        )
+    return stored.score_thr if own is None else dict(zip(classes, own, strict=True))
 
 
 class ResizedArray(LoadResized):

@@ -1,9 +1,9 @@
-"""Detectors that several tests of this room share, trained once per session."""
+"""Detectors that several tests of this room share, made once per session."""
 
 import pytest
 
 from ..prepared import write_prepared
-from .detectors import quick_run
+from .detectors import saved, trained
 
 
 @pytest.fixture(scope="session")
@@ -13,9 +13,9 @@ def prepared(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def centernet(prepared, tmp_path_factory):
-    return quick_run("centernet", prepared, tmp_path_factory.mktemp("runs") / "centernet")
+    return saved("centernet", prepared, tmp_path_factory.mktemp("runs") / "centernet")
 
 
 @pytest.fixture(scope="session")
 def yolox(prepared, tmp_path_factory):
-    return quick_run("yolox", prepared, tmp_path_factory.mktemp("runs") / "yolox")
+    return trained("yolox", prepared, tmp_path_factory.mktemp("runs") / "yolox")

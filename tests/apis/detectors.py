@@ -1,9 +1,10 @@
-"""Run folders of CenterNet and YOLOX for the tests of prediction and export: two iterations, then made opinionated."""
+"""Run folders of CenterNet and YOLOX for the tests of prediction and export."""
 
 import shutil
 from pathlib import Path
 
 import torch
+from mmengine.registry import init_default_scope
 
 from medkit.apis.config import load_config
 from medkit.apis.training import train
@@ -12,42 +13,50 @@ from medkit.evaluation.thresholds import StoredThreshold, write_threshold
 from medkit.registry import MODELS
 
 REPO = Path(__file__).resolve().parents[2]
-OPTIONS = {"centernet": {"model.test_cfg.topk": 20}, "yolox": {"model.test_cfg.score_thr": 0.0}}
+# a detector of two iterations is sure of nothing: keep what it has
+OPTIONS = {"centernet": {"model.test_cfg.topk": 50}, "yolox": {"model.test_cfg.score_thr": 0.0}}
 
 
-def quick_run(name: str, data: Path, folder: Path) -> Path:
-    """Train ``configs/{name}_liver.py`` for two iterations at 64 px and keep a threshold."""
+def trained(name: str, data: Path, folder: Path) -> Path:
+    """``configs/{name}_liver.py`` trained for two iterations at 64 px."""
+    cfg = _config(name, data, folder)
+    train(cfg)
+    keep_threshold(folder)
+    return folder
+
+
+def saved(name: str, data: Path, folder: Path) -> Path:
+    """An untrained detector whose batch norms were fitted to noise, so that it says something else of each place."""
+    cfg = _config(name, data, folder)
+    torch.manual_seed(0)
+    init_default_scope("mmdet")
+    model = MODELS.build(cfg.model)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+    noise = torch.rand(8, 3, 64, 64) * torch.linspace(0.1, 1, 8)[:, None, None, None] * 255  # dark to bright
+    with torch.no_grad():
+        for layer in (model.bbox_head.heatmap_head[0], model.bbox_head.heatmap_head[2]):
+            layer.weight.normal_(std=0.1)
+        model.bbox_head.heatmap_head[2].bias.fill_(-1.0)
+        model.bbox_head.wh_head[2].bias.fill_(4.0)
+        inputs = model.data_preprocessor(dict(inputs=list(noise), data_samples=None), training=False)["inputs"]
+        model.train().bbox_head(model.extract_feat(inputs))
+    folder.mkdir(parents=True)
+    cfg.dump(folder / Path(cfg.filename).name)
+    torch.save(dict(state_dict=model.state_dict(), meta={}), folder / "epoch_1.pth")
+    (folder / "last_checkpoint").write_text("epoch_1.pth")
+    keep_threshold(folder)
+    return folder
+
+
+def _config(name: str, data: Path, folder: Path):
     cfg = load_config(REPO / f"configs/{name}_liver.py", work_dir=folder, data_root=data, quick=True,
                       cfg_options={**OPTIONS[name], "default_hooks.checkpoint.save_best": None})  # fmt: skip
     for part in ("val_cfg", "val_dataloader", "val_evaluator"):
         cfg.pop(part)
     cfg.test_dataloader.dataset.pop("indices")
-    train(cfg)
-    checkpoint = resolve_checkpoint(folder)
-    content = torch.load(checkpoint, weights_only=False)
-    torch.save(dict(state_dict=_opinionated(cfg.model, content["state_dict"]), meta={}), checkpoint)
-    keep_threshold(folder)
-    return folder
-
-
-def _opinionated(model_cfg, weights: dict) -> dict:
-    """A detector of two iterations says the same of all places: fit its batch norms to noise, give boxes a size."""
-    torch.manual_seed(0)
-    for name, weight in weights.items():
-        if name.endswith("wh_head.2.bias"):
-            weight.fill_(4.0)
-        elif name.endswith(("heatmap_head.0.weight", "heatmap_head.2.weight")) or "conv_obj" in name:
-            weight.copy_(torch.randn_like(weight) * 0.1)
-    model = MODELS.build(model_cfg)
-    model.load_state_dict(weights)
-    for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = 1.0
-    with torch.no_grad():
-        noise = torch.rand(8, 3, 64, 64) * torch.linspace(0.1, 1, 8)[:, None, None, None] * 255  # dark to bright
-        inputs = model.data_preprocessor(dict(inputs=list(noise), data_samples=None), training=False)["inputs"]
-        model.train().bbox_head(model.extract_feat(inputs))
-    return model.state_dict()
+    return cfg
 
 
 def keep_threshold(folder: Path, score_thr: float = 0.5) -> None:
