@@ -36,7 +36,7 @@ from .test_readers_formats import coco, voc
 
 CASES = int(os.environ.get("DATA_PREP_FUZZ_CASES", "0"))
 FUZZ = settings(
-    max_examples=CASES or 120,
+    max_examples=CASES or 100,
     derandomize=not CASES,
     database=None,
     deadline=None,
@@ -257,7 +257,7 @@ def test_tables_of_any_cells(rows):
     OUTCOMES[outcome("table", "table.csv", text.encode("utf-8", "surrogatepass"))] += 1
 
 
-@settings(FUZZ, max_examples=max(16, CASES // 20))
+@settings(FUZZ, max_examples=max(8, CASES // 20))
 @given(kind=st.sampled_from(sorted(READERS)), edits=EDITS, which=st.integers(0, 9))
 def test_no_partial_output(kind, edits, which):
     files, targets = exports()[kind]
