@@ -1,5 +1,7 @@
 import os
+import re
 import unicodedata
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -219,3 +221,24 @@ def test_a_metadata_table_completes_any_layout(tmp_path):
     assert (record.patient_id, record.sex, record.age) == ("P1", "F", 50)
     assert record.extra == {"day": 7, "device": "X"} and source.has_patient_ids
     assert "metadata.csv: 1 of 2 rows name no image of the export" in source.remarks
+
+
+def test_the_worked_examples_of_the_page(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "data_prep_inputs.md").read_text(encoding="utf-8")
+    first, second = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    put(tmp_path / "one" / "images", "1.png")
+    book = openpyxl.Workbook()
+    book.create_sheet("Boxes")
+    for row in (["No", "Patient", "Years", "ROIs"], [1, "A-17", 61, "10 20 30 40 HCC|1 1 5 5 cyst"]):
+        book["Boxes"].append(row)
+    book.save(tmp_path / "one" / "findings.xlsx")
+    put(tmp_path / "two" / "pictures", "a b.png", "c.png")
+    (tmp_path / "two" / "findings.csv").write_text(re.search(r"```\n(Image;.*?)```", page, re.DOTALL)[1])
+    for name, text in (("one", first), ("two", second)):
+        (tmp_path / name / "map.yaml").write_text(text)
+    record = by_file(tmp_path / "one", columns=tmp_path / "one" / "map.yaml")["1.png"]
+    assert boxes_of(record) == [((10, 20, 40, 60), "HCC"), ((1, 1, 6, 6), "cyst")]
+    assert (record.patient_id, record.age, record.sex) == ("A-17", 61, "F")
+    found = by_file(tmp_path / "two", columns=tmp_path / "two" / "map.yaml")
+    assert [len(found[name].lesions) for name in ("a b.png", "c.png")] == [2, 0]
+    assert found["c.png"].diagnosis == "normal" and found["a b.png"].extra == {"Day": "3"}
