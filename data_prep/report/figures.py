@@ -131,7 +131,8 @@ def _sexes_text(facts: Facts, names: list[str]) -> str:
 
 def _ages_text(facts: Facts, names: list[str]) -> str:
     values = {name: expand(facts.ages[name]) for name in names}
-    return "line: median, box: quartiles, ends: 5 and 95 %; median age: " + ", ".join(f"{n} {np.median(v):.0f}" for n, v in values.items() if len(v))
+    medians = ", ".join(f"{name} {np.median(own):.0f}" for name, own in values.items() if len(own))
+    return f"line: median, box: quartiles, ends: 5 and 95 %; median age: {medians or 'not known'}"
 
 
 def _sizes_text(facts: Facts, names: list[str]) -> str:
@@ -140,4 +141,6 @@ def _sizes_text(facts: Facts, names: list[str]) -> str:
 
 
 def _shares_text(facts: Facts, names: list[str]) -> str:
-    return "as above; median: " + ", ".join(f"{name} {np.median(area_shares(facts.shares[name])):.2g} %" for name in names)
+    values = {name: area_shares(facts.shares[name]) for name in names}
+    medians = ", ".join(f"{name} {np.median(own):.2g} %" for name, own in values.items())
+    return f"as above; median: {medians or 'no boxes'}"
