@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from tqdm import tqdm
 
-from .workers import Cost
+from .workers import Cost, this_process
 
 
 @dataclass
@@ -21,11 +21,13 @@ class Usage:
     start: float = field(default_factory=time.perf_counter)
     stages: dict[str, tuple[int, float]] = field(default_factory=dict)  # images done in this run, seconds
     worker_cpu: float = 0.0
-    peaks: dict[str, int] = field(default_factory=dict)  # process -> KiB
+    peaks: dict[str, int] = field(default_factory=dict)  # worker process -> KiB
 
     def add(self, cost: Cost) -> None:
         """Count one task."""
         self.worker_cpu += cost.cpu
+        if cost.process == this_process():
+            return
         self.peaks[cost.process] = max(cost.peak_kib, self.peaks.get(cost.process, 0))
 
     def text(self) -> str:
@@ -38,12 +40,13 @@ class Usage:
             for name, (count, seconds) in self.stages.items()
         ]
         rest = wall - sum(seconds for _, seconds in self.stages.values())
-        workers = max(self.peaks.values(), default=0)
         lines.append(
             f"wall {wall:.1f} s ({rest:.1f} s of it outside these stages), CPU {own.ru_utime + own.ru_stime:.1f} s "
             f"here and {self.worker_cpu:.1f} s in tasks"
         )
-        lines.append(f"peak memory {parent / 1024:.0f} MiB here, {workers / 1024:.0f} MiB in the largest worker")
+        lines.append(f"peak memory {parent / 1024:.0f} MiB here")
+        if self.peaks:
+            lines[-1] += f", {max(self.peaks.values()) / 1024:.0f} MiB in the largest of {len(self.peaks)} workers"
         return "\n".join(lines) + "\n"
 
 

@@ -158,7 +158,12 @@ def _measured(function: Callable[..., Result], arguments: tuple) -> tuple[Result
     result = function(*arguments)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     peak_kib = peak // 1024 if sys.platform == "darwin" else peak
-    return result, Cost(time.thread_time() - start, peak_kib, f"{os.uname().nodename}:{os.getpid()}")
+    return result, Cost(time.thread_time() - start, peak_kib, this_process())
+
+
+def this_process() -> str:
+    """Machine and number of the running process."""
+    return f"{os.uname().nodename}:{os.getpid()}"
 
 
 def run_all(function: Callable[..., Result], arguments: Sequence[tuple], jobs: int) -> list[Result]:
