@@ -24,7 +24,7 @@ from .progress import Display, Usage
 from .readers import read_export
 from .records import Box, Export, Lesion, Record
 from .results import write_results
-from .split import assign_splits, wanted_shares
+from .split import assign_splits, check_split
 from .stages import Look, Run, Write, run_stage
 from .store import Thumbs, WorkFolder
 from .tasks import Outcome
@@ -54,7 +54,7 @@ def prepare(
         InterruptedRun: a worker died; the same call goes on where this one stopped.
     """
     options, display = options or Options(), Display((options or Options()).quiet)
-    wanted_shares(options)
+    check_split(options)
     check_nesting(out, export)
     if not WorkFolder(out).path.exists():
         check_target(out, options.overwrite)

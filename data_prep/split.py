@@ -56,6 +56,17 @@ def wanted_shares(options: Options) -> dict[str, float]:
     return {f"fold{number}": 1 / options.folds for number in range(options.folds)}
 
 
+def check_split(options: Options) -> None:
+    """Raise what `assign_splits` would find wrong with the options, before hours of other work.
+
+    Raises:
+        OptionError: options that do not fit, or an earlier output that cannot be read.
+    """
+    wanted = wanted_shares(options)
+    if options.split_from:
+        read_old_sides(options.split_from, tuple(wanted))
+
+
 def assign_splits(records: Sequence[Record], options: Options | None = None) -> None:
     """Set `Record.split` of the kept records, in place; the same input and options give the same sides.
 

@@ -161,6 +161,11 @@ def test_split_from_something_else_is_an_error(tmp_path):
         assign_splits(make(0, 40), Options(split_from=write_report(tmp_path / "leaky", old)))
 
 
+def test_a_wrong_split_from_is_found_before_anything_is_read(tmp_path):
+    with pytest.raises(OptionError, match="no readable report"):
+        prepare(tmp_path / "nowhere", tmp_path / "out", Options(split_from=tmp_path))
+
+
 def test_the_leaky_split_leaks():
     records = make(2, 60)
     assign_splits(records, Options(leaky_random=True))
