@@ -13,7 +13,7 @@ from mmengine.model import BaseModel
 from mmengine.structures import InstanceData
 
 from medkit.apis.results import choose_images
-from medkit.apis.testing import load_detector, test
+from medkit.apis.testing import _category_ids, _write_categories, best_checkpoint, load_detector, test
 from medkit.errors import ConfigError, DatasetError, WeightsError
 from medkit.evaluation.functional import ImageBoxes, lesion_events
 from medkit.evaluation.thresholds import StoredThreshold, read_threshold, write_threshold
@@ -190,6 +190,57 @@ def test_two_processes_give_the_numbers_of_one(cfg, run_folder):
     test(cfg, run_folder, num_tiles=2)
     for name in ("metrics.json", "predictions.json", "per_class.csv", "confusion_matrix.csv"):
         assert (run_folder / "dist" / name).read_bytes() == (run_folder / "test" / name).read_bytes()
+
+
+def test_thresholds_per_class_are_chosen_and_used_again(cfg, run_folder):
+    report = test(cfg, run_folder, num_tiles=0, thresholds="per-class")
+    assert "per class, chosen on val.json" in report.score_thr_from
+    found = np.float32([0.62, 0.6, 0.62, 0.62]).astype(float)  # HCC is never found: the global threshold, .6
+    np.testing.assert_allclose(report.class_thr, found, rtol=1e-6)
+    again = test(cfg, run_folder, num_tiles=0, thresholds="per-class")
+    assert "per class, from thresholds.json" in again.score_thr_from
+    np.testing.assert_array_equal(again.matrix, report.matrix)
+    assert test(cfg, run_folder, num_tiles=0).score_thr == 0.6
+
+
+def test_thresholds_per_class_on_validation_are_called_optimistic(cfg, run_folder):
+    for _ in range(2):  # chosen, then from the file
+        report = test(cfg, run_folder, num_tiles=0, split="val", thresholds="per-class")
+        assert "per class" in report.score_thr_from and "optimistic" in report.score_thr_from
+        assert report.class_thr is not None
+
+
+def test_other_settings_choose_anew(cfg, run_folder):
+    test(cfg, run_folder, num_tiles=0)
+    cfg.img_size = 64
+    assert "chosen on val.json by" in test(cfg, run_folder, num_tiles=0).score_thr_from
+    assert json.loads((run_folder / "thresholds.json").read_text())["epoch_3.pth"]["settings"]["img_size"] == 64
+
+
+def test_intervals_by_patient(cfg, run_folder):
+    report = test(cfg, run_folder, score_thr=0.5, num_tiles=0, num_draws=30)
+    assert report.bootstrap.resampling.num_draws == 30 and "patients" in report.bootstrap.resampling.unit
+    assert test(cfg, run_folder, score_thr=0.5, num_tiles=0, num_draws=0).bootstrap is None
+
+
+def test_best_checkpoint_of_a_run_folder(run_folder):
+    with pytest.raises(WeightsError, match="0 best checkpoints"):
+        best_checkpoint(run_folder)
+    (run_folder / "best_coco_mAP_epoch_2.pth").write_bytes(b"")
+    assert best_checkpoint(run_folder).name == "best_coco_mAP_epoch_2.pth"
+
+
+def test_merged_class_has_a_category_of_its_own(tmp_path):
+    names = ("cyst", "HCC", "lesion")
+    path = tmp_path / "ann.json"
+    path.write_text(json.dumps(dict(categories=[dict(id=i + 1, name=n) for i, n in enumerate(names[:2])])))
+    merged = _category_ids({1: 0, 2: 0}, ("lesion",), path)
+    assert merged == {0: dict(id=3, name="lesion", merged_from=[1, 2])}
+    path.write_text(json.dumps(dict(categories=[dict(id=i + 1, name=n) for i, n in enumerate(names)])))
+    assert _category_ids({1: 0, 2: 0}, ("lesion",), path)[0]["id"] == 3  # the file has one of that name
+    assert _category_ids({7: 0, 9: 1}, ("cyst", "HCC"), None) == {0: dict(id=7, name="cyst"), 1: dict(id=9, name="HCC")}
+    assert _write_categories({0: dict(id=7, name="cyst")}, tmp_path) == []
+    assert json.loads(_write_categories(merged, tmp_path)[0].read_text()) == [merged[0]]
 
 
 def test_sheet_mixes_hits_and_errors():

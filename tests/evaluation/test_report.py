@@ -82,3 +82,34 @@ def test_malignant_classes():
     assert malignant_indices(CLASSES, ("HCC",)) == [1]
     with pytest.raises(ConfigError, match="tumour"):
         malignant_indices(CLASSES, ("tumour",))
+
+
+def test_intervals_in_text_json_and_csv(tmp_path):
+    images = random_images(np.random.default_rng(1), 40)
+    patients = [f"P{i // 4}" for i in range(40)]
+    report = build_report(images, CLASSES, score_thr=0.3, patients=patients, num_draws=50)
+    text = report_text(report)
+    assert "95% intervals: macro F1 0." in text and "50 bootstrap draws of 10 patients" in text
+    report.write(tmp_path)
+    content = json.loads((tmp_path / "metrics.json").read_text())
+    intervals = content["intervals"]
+    assert (intervals["draws"], intervals["seed"], intervals["resampled"]) == (50, 0, "10 patients")
+    low, high = intervals["values"]["lesion/f1_HCC"]
+    assert low <= content["metrics"]["lesion/f1_HCC"] <= high and "lesion/sensitivity_all" in intervals["values"]
+    assert set(intervals["values"]) >= {"coco/mAP", "coco/mAP_50", "coco/AP_cyst", "lesion/precision"}
+    rows = list(csv.DictReader((tmp_path / "per_class.csv").open()))
+    assert float(rows[1]["f1_low"]) == low and float(rows[-1]["AP_high"]) == intervals["values"]["coco/mAP"][1]
+
+
+def test_curves_froc_and_calibration_are_written(report, tmp_path):
+    report.write(tmp_path)
+    content = json.loads((tmp_path / "metrics.json").read_text())
+    assert content["coco_backend"] == "medkit" and content["intervals"] is None
+    assert content["froc"]["false_positives_per_image"] == [0.125, 0.25, 0.5, 1, 2, 4, 8]
+    assert content["froc"]["mean_sensitivity"] == report.froc.mean and "protocol" in content["froc"]
+    assert 0 <= content["calibration"]["ece"] <= 1 and len(content["calibration"]["counts"]) == 10
+    curves = np.load(tmp_path / "curves.npz")
+    assert curves["f1"].shape == (4, len(curves["thresholds"])) and curves["pr_precision_iou50"].shape == (4, 101)
+    assert len(curves["froc_sensitivity"]) == len(curves["froc_false_positives_per_image"])
+    rows = list(csv.DictReader((tmp_path / "per_class.csv").open()))
+    assert float(rows[2]["AP_m"]) == pytest.approx(report.coco.class_size_ap[2, 2]) and "f1_low" not in rows[0]

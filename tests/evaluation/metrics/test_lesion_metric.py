@@ -1,5 +1,6 @@
 """LesionMetric inside mmengine's evaluator, on one and on two processes, and what it refuses."""
 
+import json
 import os
 import socket
 
@@ -122,3 +123,22 @@ def test_two_processes_give_the_numbers_of_one(tmp_path):
     for values, _ in ranks:
         np.testing.assert_equal(values, alone)
     assert ranks[0][1] == [0, 1, 2, 3, 4] and ranks[1][1] == []
+
+
+def test_patients_come_from_the_annotation_file(tmp_path):
+    images = [dict(id=i, patient_id=p) for i, p in ((1, "P1"), (2, "P1"), (3, "no-id:x.png"), (4, None))]
+    (tmp_path / "ann.json").write_text(json.dumps(dict(images=images)))
+    samples = [sample(i) for i in (1, 2, 3, 4)]
+    _, metric = evaluate(samples, score_thr=0.5, num_draws=20, ann_file=str(tmp_path / "ann.json"))
+    drawn = metric.report.bootstrap.resampling
+    assert drawn.unit == "3 patients (2 images without one count as their own)" and drawn.num_draws == 20
+    _, metric = evaluate(samples, score_thr=0.5, num_draws=20)
+    assert "no patient is known" in metric.report.bootstrap.resampling.unit
+    assert evaluate(samples, score_thr=0.5)[1].report.bootstrap is None
+
+
+def test_rescore_keeps_the_predictions():
+    _, metric = evaluate([sample(1), sample(2, preds=[(*LESION, 0.4, 0)])], score_thr=0.5)
+    metric.rescore(dict(cyst=0.3, HCC=0.9), "tried")
+    assert metric.report.table.recall[0] == 1 and metric.report.score_thr_from == "tried"
+    assert len(metric.image_results) == 2
