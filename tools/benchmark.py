@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a check
 
 import medkit  # noqa: F401  makes mmcv.ops importable
 
-SUBJECTS = ("targets", "pipeline", "evaluation")
+SUBJECTS = ("targets", "pipeline", "evaluation", "onnx")
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from medkit.apis.predictor import Predictor
 from medkit.apis.testing import test as run_test
 from medkit.engine.checkpoint import resolve_checkpoint
 from medkit.errors import ConfigError, WeightsError
+from medkit.evaluation.thresholds import StoredThreshold, write_threshold
 
 from ..prepared import LIVER
 from .detectors import moved
@@ -57,11 +58,16 @@ def test_numbers_of_the_test_tool(run, prepared, tmp_path):
         assert one.bboxes.dtype == one.scores.dtype == np.float32 and one.path.endswith(image["file_name"])
 
 
-def test_stored_threshold_is_applied(centernet, prepared):
-    found = next(Predictor(centernet, device="cpu")(prepared / "images/test_0.png"))
-    everything = next(Predictor(centernet, device="cpu", score_thr=0.0)(prepared / "images/test_0.png"))
-    assert 0 < len(found) < len(everything) and found.scores.min() >= 0.5
-    assert (everything.scores >= 0.5).sum() == len(found) and len(found.names) == len(found)
+def test_stored_threshold_is_applied(predictor, centernet, prepared, tmp_path):
+    everything = next(predictor(prepared / "images/test_0.png"))
+    folder = moved(centernet, tmp_path / "copy")
+    median = float(np.median(everything.scores))
+    write_threshold(folder / "epoch_1.pth", StoredThreshold(median, "val.json", 0.5, 10, class_thr=dict.fromkeys(LIVER, 1.0)))
+    found = next(Predictor(folder, device="cpu")(prepared / "images/test_0.png"))
+    assert 0 < len(found) < len(everything) and found.scores.min() >= median
+    np.testing.assert_array_equal(found.bboxes, everything.bboxes[: len(found)])
+    assert len(found.names) == len(found) and set(found.names) <= set(LIVER)
+    assert Predictor(folder, device="cpu", score_thr="per-class").thresholds.tolist() == [1.0] * 4
 
 
 def test_threshold_per_class(predictor, centernet, prepared):
@@ -120,9 +126,9 @@ def test_memory_is_one_batch(predictor):
     assert len(read) == predictor.batch_size
 
 
-def test_half_precision_is_near(run, prepared):
-    full = Predictor(run, score_thr=0.0, device="cpu")
-    half = Predictor(run, score_thr=0.0, device="cpu", half=True)
+def test_half_precision_is_near(centernet, prepared):
+    full = Predictor(centernet, score_thr=0.0, device="cpu")
+    half = Predictor(centernet, score_thr=0.0, device="cpu", half=True)
     a, b = (next(each(prepared / "images/test_1.png")) for each in (full, half))
     assert b.bboxes.dtype == b.scores.dtype == np.float32
     assert not np.array_equal(a.scores[:3], b.scores[:3])
