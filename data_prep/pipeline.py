@@ -162,7 +162,7 @@ def write_images(kept: Sequence[Record], probes: dict[str, Probe], run: Run) -> 
         size = (record.width, record.height)
         target = str(folder / "images" / record.out_file)
         source = str(record.path.absolute())
-        return WriteJob(source, target, mask, options.max_side, copy, size, boxes), own.file_digest
+        return WriteJob(source, target, mask, options.max_side, copy, size, boxes, record.frame), own.file_digest
 
     def use(number: int, outcome: Outcome) -> None:
         record = kept[number]
@@ -192,7 +192,10 @@ def _shrinks(record: Record, options: Options) -> bool:
 
 
 def _png_name(file: str, taken: set[str]) -> str:
-    """Name with the suffix .png that no other image has."""
+    """Name with the suffix .png that no other image has; frame 3 of a file becomes name_0003.png."""
+    base, mark, frame = file.rpartition("#")
+    if mark and frame.isdecimal():
+        file = f"{PurePosixPath(base).with_suffix('')}_{frame}{PurePosixPath(base).suffix}"
     name = PurePosixPath(file).with_suffix(".png").as_posix()
     if name != file:
         while name in taken:
@@ -229,15 +232,7 @@ def inputs_digest(records: Sequence[Record], probes: dict[str, Probe]) -> str:
     """SHA-256 over every file's content and every row's values."""
     digest = hashlib.sha256()
     for record in records:
-        row = (
-            record.file,
-            record.patient_id,
-            record.age,
-            record.sex,
-            record.diagnosis,
-            record.lesions,
-            record.reason,
-        )
+        row = (record.file, record.patient_id, record.age, record.sex, record.diagnosis, record.lesions, record.reason)
         digest.update(repr(row).encode())
         digest.update(probes[record.file].file_digest if record.file in probes else b"")
     return digest.hexdigest()
