@@ -11,7 +11,7 @@ from data_prep.duplicates import find_duplicates, look_at
 from data_prep.errors import ExportError
 from data_prep.hashing import phash
 from data_prep.pairs import Pair, Pairs
-from data_prep.probe import Probe
+from data_prep.probe import Probe, probe
 from data_prep.records import Lesion, Record
 from data_prep.verify import correlation, turn
 
@@ -200,3 +200,15 @@ def test_a_folder_without_images_and_a_wrong_option_are_named(tmp_path, capsys):
         look_at(tmp_path)
     assert main(["dedup", str(tmp_path), "--distance", "65"]) == 2
     assert "--distance 65: expected between 0 and 64" in capsys.readouterr().err
+
+
+@pytest.mark.realdata
+def test_the_busi_image_with_two_diagnoses_is_a_conflict(shared_data):
+    images = shared_data / "us_breast_busi/images"
+    names = ("benign (433)", "malignant (145)", "benign (1)")
+    own = [Record(name, next(images.rglob(f"{name}.*")), diagnosis=name.split()[0]) for name in names]
+    probes = [probe(str(record.path), 400) for record in own]
+    thumbs = np.stack([np.frombuffer(one.thumb, np.uint8).reshape(64, 64) for one in probes])
+    drop_duplicates(own, probes, find_pairs(probes, thumbs))
+    assert [record.reason for record in own] == ["label_conflict", "label_conflict", ""]
+    assert [record.partner for record in own[:2]] == ["malignant (145)", "benign (433)"]
