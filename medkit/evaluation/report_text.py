@@ -42,6 +42,7 @@ def report_text(report: LesionReport) -> str:
     ]
     if report.binary is not None:
         lines.append(_binary_line(report.binary))
+    lines.append(_froc_line(report))
     if report.bootstrap is not None:
         lines.append(_interval_line(report.bootstrap))
     return "\n".join(lines + _remarks(report))
@@ -74,6 +75,14 @@ def _threshold(report: LesionReport) -> str:
     if report.class_thr is None:
         return f"score >= {report.score_thr:.2f}"
     return "score >= " + ", ".join(f"{n} {t:.3f}" for n, t in zip(report.classes, report.class_thr, strict=True))
+
+
+def _froc_line(report: LesionReport) -> str:
+    found = dict(zip(report.froc.rates.tolist(), report.froc.sensitivity.tolist(), strict=True))
+    return (
+        f"FROC (touched by any class): mean sensitivity {_number(report.froc.mean)}, {_number(found[1.0])} at 1 false "
+        f"positive per image; calibration error (ECE) at the threshold {_number(report.calibration_kept.ece)}"
+    )
 
 
 def _interval_line(bootstrap: Bootstrap) -> str:

@@ -68,6 +68,11 @@ class StoredThreshold:
         own = {name: self.score_thr if thr is None else thr for name, thr in self.class_thr.items()}
         return own or None
 
+    def per_class(self, classes: Sequence[str]) -> list[float] | None:
+        """`by_class` in the order of the classes; None also where the file was written for other classes."""
+        own = self.by_class()
+        return [own[name] for name in classes] if own is not None and set(own) == set(classes) else None
+
 
 def settings_of(cfg: Mapping[str, Any]) -> dict[str, Any]:
     """What of a config, besides the weights, the scores depend on: ``img_size`` and the model's ``test_cfg``."""

@@ -144,3 +144,9 @@ def test_metric_takes_thresholds_by_class_name():
         LesionMetric(classes=CLASSES, score_thr=dict(a=0.9, c=0.3))._thresholds()
     with pytest.raises(ConfigError, match="score_thr of a"):
         LesionMetric(score_thr=dict(a=1.9))
+
+
+def test_stored_thresholds_in_the_order_of_the_classes(checkpoint):
+    write_threshold(checkpoint, chosen())
+    stored = read_threshold(checkpoint)
+    assert stored.per_class(("b", "a")) == pytest.approx([0.31, 0.92]) and stored.per_class(("a", "c")) is None

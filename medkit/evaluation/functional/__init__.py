@@ -4,13 +4,14 @@
 """
 
 from .average_precision import AREAS, IOU_THRS, RECALLS, ClassHits, average_precision, coco_hits
-from .bootstrap import Bootstrap, Difference, Resampling, bootstrap, compare, resample
+from .bootstrap import Bootstrap, Difference, bootstrap, compare, percentiles
 from .boxes import ImageBoxes, box_areas, box_cover, box_iou
 from .boxset import BoxSet, Overlaps
 from .calibration import Calibration, calibration, calibration_of
 from .curves import FROC_RATES, ConfidenceCurves, Froc, confidence_curves, froc
 from .matching import LesionEvents, LesionStatus, Matches, PredStatus, Thresholds, lesion_events, match, match_boxes
 from .matrix import lesion_matrices_per_image, lesion_matrix, one_to_one_matrix
+from .resampling import Resampling, resample
 from .table import BinaryView, ClassTable, binary_view, class_table
 from .threshold import SCORE_GRID, ClassThresholds, ThresholdChoice, choose_class_thresholds, choose_threshold
 
@@ -60,5 +61,6 @@ __all__ = [
     "match",
     "match_boxes",
     "one_to_one_matrix",
+    "percentiles",
     "resample",
 ]

@@ -4,7 +4,8 @@ A draw takes as many patients as there are, with replacement, and all images of 
 independent evidence. A draw is a weight per image, so nothing is matched again: confusion matrices of single images
 are added up with the weights, and so are the true and false positives that average precision is made of. A draw gives
 what `match` of the repeated images would give (to the last bit, but for equal scores in one image, whose order matters
-to AP). The score threshold stays what it was: its choice is no part of the interval. Two models bootstrapped with the same patients and seed see the same draws, which makes them comparable.
+to AP). The score threshold stays what it was: its choice is no part of the interval. Two models bootstrapped with the
+same patients and seed see the same draws, which makes them comparable.
 """
 
 from __future__ import annotations
@@ -15,66 +16,15 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from scipy.sparse import csr_array
 
-from .average_precision import HIT, IOU_THRS, RECALLS, UNMATCHED, ClassHits, coco_hits
+from .average_precision import HIT, RECALLS, UNMATCHED, ClassHits, coco_hits
 from .matching import Matches, Thresholds
 from .matrix import lesion_matrices_per_image
+from .resampling import Resampling
 from .table import binary_view
 
-__all__ = ["Bootstrap", "Difference", "Resampling", "bootstrap", "compare", "resample"]
+__all__ = ["Bootstrap", "Difference", "bootstrap", "compare", "percentiles"]
 
 DRAWS_AT_ONCE = 50  # bounds the memory
-
-
-@dataclass(frozen=True)
-class Resampling:
-    """Weights of a bootstrap.
-
-    Attributes:
-        weights: ``(B, N)`` int16: how often each draw holds each image.
-        unit: What was drawn, for the reader: '154 patients', '59 images (no patient is known)', ...
-        num_units: How many of them there are.
-        seed: Seed of the draws.
-        patients: ``(N,)`` unit of each image: two models are comparable only where these agree.
-    """
-
-    weights: np.ndarray
-    unit: str
-    num_units: int
-    seed: int
-    patients: np.ndarray
-
-    @property
-    def num_draws(self) -> int:
-        """Number of draws B."""
-        return len(self.weights)
-
-
-def resample(
-    patients: Sequence[str | None] | None, num_images: int, num_draws: int = 1000, seed: int = 0
-) -> Resampling:
-    """Draw patients.
-
-    Args:
-        patients: Patient of each image; an image without one (None or '') stands for a patient of its own.
-        num_images: Number of images N.
-        num_draws: Number of draws B.
-        seed: Seed of the draws.
-    """
-    given = [None] * num_images if patients is None else list(patients)
-    if len(given) != num_images:
-        raise ValueError(f"{len(given)} patients for {num_images} images; give one for each image, in their order")
-    unknown = sum(not one for one in given)
-    names = [f"patient {one}" if one else f"image {index}" for index, one in enumerate(given)]
-    _, units = np.unique(names, return_inverse=True) if names else (None, np.zeros(0, np.int64))
-    num_units = int(units.max()) + 1 if len(units) else 0
-    if unknown == num_images:
-        unit = f"{num_images} images (no patient is known, so frames of one patient count as independent)"
-    else:
-        unit = f"{num_units} patients" + (f" ({unknown} images without one count as their own)" if unknown else "")
-    rng = np.random.default_rng(seed)
-    chances = np.full(num_units, 1 / max(num_units, 1))
-    counts = rng.multinomial(num_units, chances, size=num_draws) if num_units else np.zeros((num_draws, 0))
-    return Resampling(counts.astype(np.int16)[:, units], unit, num_units, seed, units)
 
 
 @dataclass(frozen=True)
@@ -159,8 +109,10 @@ def _lesion_rates(matrix: np.ndarray) -> dict[str, np.ndarray]:
 
 def _ap_values(hits: list[ClassHits], weights: np.ndarray) -> dict[str, np.ndarray]:
     """mAP, AP50 and AP per class ``(B,)``; a class without lesions in a draw is nan there, and out of its means."""
+    classes = [_Evidence.of(one, weights.shape[1]) for one in hits]
     starts = range(0, len(weights), DRAWS_AT_ONCE)
-    ap = np.concatenate([_class_ap(hits, weights[at : at + DRAWS_AT_ONCE]) for at in starts])  # (B, C, T)
+    parts = [[one.ap(weights[at : at + DRAWS_AT_ONCE]) for one in classes] for at in starts]  # (B', T) each
+    ap = np.concatenate([np.stack(part, axis=1) for part in parts])  # (B, C, T)
     present = ~np.isnan(ap[:, :, 0])  # (B, C)
     count = np.maximum(present.sum(axis=1), 1)
     mean = np.where(present.any(axis=1)[:, None], np.nansum(ap, axis=1) / count[:, None], np.nan)  # (B, T)
@@ -168,46 +120,64 @@ def _ap_values(hits: list[ClassHits], weights: np.ndarray) -> dict[str, np.ndarr
     return values | {f"coco/AP_{c}": ap[:, c].mean(axis=1) for c in range(len(hits))}
 
 
-def _class_ap(hits: list[ClassHits], weights: np.ndarray) -> np.ndarray:
-    """AP ``(B, C, T)`` of all sizes together."""
-    ap = np.full((len(weights), len(hits), len(IOU_THRS)), np.nan)
-    for label, one in enumerate(hits):
-        total = weights[:, one.gt_images[one.gt_counts[:, 0]]].sum(axis=1, dtype=np.int64)  # (B,)
+@dataclass(frozen=True)
+class _Evidence:
+    """What the AP of one class, all sizes together, is made of.
+
+    ``images`` and ``outcomes`` ``(n, T)`` are those of the predictions whose outcome depends on the IoU threshold,
+    by descending score; ``between`` ``(n+1, N)`` counts per image the other false positives before each of them.
+    """
+
+    gt_images: np.ndarray
+    images: np.ndarray
+    outcomes: np.ndarray
+    between: csr_array
+
+    @classmethod
+    def of(cls, one: ClassHits, num_images: int) -> _Evidence:
         outcomes = one.outcomes[:, :, 0]  # (M, T)
-        active = ~(outcomes == UNMATCHED).all(axis=1)  # the others are false positives whatever the IoU threshold
-        before = _base_false(one, active, weights)  # (B, n)
-        heavy = weights[:, one.pred_images[one.candidates[active]]].astype(np.int32)  # (B, n)
-        for thr, outcome in enumerate(outcomes[active].T):
+        active = ~(outcomes == UNMATCHED).all(axis=1)
+        always = one.counts[:, 0].copy()  # (D,) false positives whatever the IoU threshold
+        always[one.candidates[~active]] = True
+        sources, own = np.flatnonzero(always), one.candidates[active]
+        cells = np.searchsorted(own, sources), one.pred_images[sources]  # the active prediction that comes next
+        between = csr_array((np.ones(len(sources), np.int32), cells), shape=(len(own) + 1, num_images))
+        return cls(one.gt_images[one.gt_counts[:, 0]], one.pred_images[own], outcomes[active], between)
+
+    def ap(self, weights: np.ndarray) -> np.ndarray:
+        """AP ``(B, T)`` of the draws."""
+        total = weights[:, self.gt_images].sum(axis=1, dtype=np.int64)  # (B,)
+        before = np.cumsum(self.between @ weights.T.astype(np.int32), axis=0, dtype=np.int32)[:-1].T  # (B, n)
+        heavy = weights[:, self.images].astype(np.int32)  # (B, n)
+        columns = []
+        for outcome in self.outcomes.T:
             at = np.flatnonzero(outcome == HIT)
             true = np.cumsum(heavy[:, at], axis=1, dtype=np.int32)
             false = before[:, at] + np.cumsum(heavy * (outcome == UNMATCHED), axis=1, dtype=np.int32)[:, at]
-            ap[:, label, thr] = _mean_precision(true, false, total)
-    return ap
+            columns.append(_mean_precision(true, false, total))
+        return np.stack(columns, axis=1)
 
 
 def _mean_precision(true: np.ndarray, false: np.ndarray, total: np.ndarray) -> np.ndarray:
     """`precision_at` of each draw ``(B, n)``, averaged over the recalls ``(B,)``; nan where total ``(B,)`` is 0."""
-    num = true.shape[1]
-    precision = np.divide(true, false + true + np.spacing(1))
-    envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    envelope = np.concatenate([envelope, np.zeros((len(true), 1))], axis=1)  # 0 beyond the last hit
-    recall = true / np.maximum(total, 1)[:, None]
-    ap = np.full(len(true), np.nan)
-    for draw in np.flatnonzero(total):
-        at = np.searchsorted(recall[draw], RECALLS, side="left") if num else np.zeros(len(RECALLS), int)
-        ap[draw] = envelope[draw, at].mean()
-    return ap
+    draws, num = true.shape
+    envelope = np.zeros((draws, num + 1))  # the last column, 0, is beyond the last hit
+    np.divide(true, false + true + np.spacing(1), out=envelope[:, :num])
+    np.maximum.accumulate(envelope[:, ::-1], axis=1, out=envelope[:, ::-1])
+    step = int(max(total.max(initial=0), true.max(initial=0))) + 2  # one sorted row for all draws: one search
+    rows = np.arange(draws)[:, None] * step
+    at = np.searchsorted((true + rows).ravel(), _hits_needed(total) + rows) - np.arange(draws)[:, None] * num
+    means = np.take_along_axis(envelope, np.minimum(at, num), axis=1).mean(axis=1)
+    return np.where(total > 0, means, np.nan)
 
 
-def _base_false(one: ClassHits, active: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weighted false positives ``(B, n)`` before each active candidate, of the predictions that never hit."""
-    always = one.counts[:, 0].copy()  # (D,)
-    always[one.candidates[~active]] = True
-    sources = np.flatnonzero(always)
-    places = np.searchsorted(one.candidates[active], sources)  # the active candidate that comes next
-    shape = (int(active.sum()) + 1, weights.shape[1])
-    counts = csr_array((np.ones(len(sources), np.int32), (places, one.pred_images[sources])), shape=shape)
-    return np.cumsum(counts @ weights.T.astype(np.int32), axis=0, dtype=np.int32)[:-1].T
+def _hits_needed(total: np.ndarray) -> np.ndarray:
+    """Fewest hits ``(B, R)`` at which the recall, hits / total ``(B,)`` in floating point, reaches each of COCO's."""
+    whole = np.maximum(total, 1)[:, None]
+    needed = np.maximum(np.ceil(RECALLS * whole).astype(np.int64) - 1, 0)  # rounding is off by one at most
+    for _ in range(2):
+        needed += needed / whole < RECALLS
+    return needed
 
 
 @dataclass(frozen=True)
