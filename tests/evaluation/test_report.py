@@ -36,7 +36,7 @@ def test_metric_keys(report):
 def test_text_names_the_numbers_and_the_source_of_the_threshold(report):
     text = report_text(report)
     assert text.startswith("COCO bbox  mAP 0.") and coco_line(report).count("AP") == 6
-    for word in ("macro", "metastasis", "over-detections", "score >= 0.40", "threshold given", "sensitivity"):
+    for word in ("macro", "metastasis", "over-detections", "score >= 0.40", "threshold given", "malignant against benign: sensitivity", "FROC"):
         assert word in text
     assert "optimistic" not in text
 
@@ -52,7 +52,7 @@ def test_useless_threshold_and_absent_class_are_said():
     )
     text = report_text(report)
     assert "no lesion of b in this set" in text and "F1 is 0 at every threshold" in text
-    assert report.binary is None and "sensitivity" not in text
+    assert report.binary is None and "malignant against benign" not in text
 
 
 def test_files(report, tmp_path):
