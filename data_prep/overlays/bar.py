@@ -37,7 +37,9 @@ def _mark_bar(patch: np.ndarray, mask: np.ndarray) -> None:
         return
     left, right = x + int(full[0]), x + int(full[-1]) + 1
     if _is_ramp(patch[y : y + height, left:right]):
-        mask[y : y + height, left:right] = 255
+        rows = np.flatnonzero(np.median(patch[:, left:right], axis=1) > 0)  # the dark end is fainter than LIT
+        rows = rows[(rows >= y - 2 * COARSE) & (rows < y + height + 2 * COARSE)]
+        mask[min(y, rows[0]) : max(y + height, rows[-1] + 1), left:right] = 255
 
 
 def _is_ramp(patch: np.ndarray) -> bool:

@@ -55,7 +55,7 @@ def find_colours(pixels: np.ndarray, grey: np.ndarray, inside: np.ndarray) -> Co
     if flow_share > FLOW_SHARE:
         return Colours(nothing.mask, flow_share)
     near_flow: np.ndarray = cv2.dilate(flow, np.ones((7, 7), np.uint8))
-    thin = chroma > cv2.add(cv2.blur(chroma, (15, 15)), STANDS_OUT) if gains is None else None
+    thin = cv2.subtract(chroma, cv2.blur(chroma, (15, 15))) > STANDS_OUT if gains is None else None
     mask = _marks(strong & (cold > 0), weak & (cold > 0), thin) & ~near_flow
     mask = without_smear(plain, chroma, mask)
     return Colours(mask if cv2.countNonZero(mask) >= MIN_PIXELS else nothing.mask, flow_share)
