@@ -68,8 +68,8 @@ def audit_runs(runs: Sequence[ScoredRun]) -> Audit:
     for run in runs[1:]:
         if run.truth.content != first.content:
             raise DatasetError(
-                f"{run.name} was scored on {run.truth.ann_file}, {runs[0].name} on {first.ann_file}, which differ; audit "
-                "runs that were tested on the same annotation file"
+                f"{run.name} was scored on {run.truth.ann_file}, {runs[0].name} on {first.ann_file}, which differ; "
+                "audit runs that were tested on the same annotation file"
             )
     return audit([run.report.matches for run in runs], [run.report.thresholds for run in runs], first.gt_ids)
 
@@ -85,11 +85,9 @@ def audit(matches: Sequence[Matches], thresholds: Sequence[Thresholds], gt_ids: 
     events, boxes = matches[0].events, matches[0].boxes
     own = np.mean([_support(one, own_class=True) for one in matches], axis=0)  # (L,)
     other = np.mean([_support(one, own_class=False) for one in matches], axis=0)
-    missed = np.sum([one.events.called(thr) < 0 for one, thr in zip(matches, thresholds, strict=True)], axis=0)
-    wrong = np.sum(
-        [~np.isin(one.events.called(t), -1) & (one.events.called(t) != events.lesion_labels)
-         for one, t in zip(matches, thresholds, strict=True)], axis=0,
-    )  # fmt: skip
+    called = np.array([one.events.called(thr) for one, thr in zip(matches, thresholds, strict=True)])  # (runs, L)
+    missed = (called < 0).sum(axis=0)
+    wrong = ((called >= 0) & (called != events.lesion_labels)).sum(axis=0)
     seen_as = np.sum([_class_support(one) for one in matches], axis=0).argmax(axis=1)  # (L,)
 
     def of_lesion(kind: str, i: int, value: float, votes: int, proposed: int) -> Suspicion:
@@ -98,9 +96,9 @@ def audit(matches: Sequence[Matches], thresholds: Sequence[Thresholds], gt_ids: 
                          int(events.lesion_labels[i]), proposed, gt_ids[gt], int(votes))  # fmt: skip
 
     number = len(matches)
-    surplus = [of_lesion("surplus", i, 1 - max(own[i], other[i]), missed[i], -1) for i in np.flatnonzero(missed == number)]
-    classes = [of_lesion("class", i, other[i] - own[i], wrong[i], int(seen_as[i]))
-               for i in np.flatnonzero((wrong == number) & (other > own))]  # fmt: skip
+    never, always = np.flatnonzero(missed == number), np.flatnonzero((wrong == number) & (other > own))
+    surplus = [of_lesion("surplus", i, 1 - max(own[i], other[i]), number, -1) for i in never]
+    classes = [of_lesion("class", i, other[i] - own[i], number, int(seen_as[i])) for i in always]
     lesion_ids = [gt_ids[gt] for gt in events.lesion_gts]
     return Audit(_missing(matches, thresholds), _ranked(surplus), _ranked(classes), lesion_ids, own)
 

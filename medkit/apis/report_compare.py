@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+import numpy as np
 from mmengine.config import Config
 
 from medkit.apis.report_page import number
 from medkit.apis.report_runs import ScoredRun
 from medkit.errors import DatasetError
-from medkit.evaluation.functional import FROC_RATES, RECALLS, compare
-from medkit.evaluation.tables import write_csv, write_json
+from medkit.evaluation.functional import FROC_RATES, RECALLS, compare, confidence_curves
+from medkit.evaluation.tables import without_nan, write_csv, write_json
 from medkit.visualization.curves import plot_f1_confidence, plot_froc, plot_pr
 from medkit.visualization.html import figure_html, page, table_html, text_html
 from medkit.visualization.markup import latex_table, markdown_table
@@ -27,7 +30,10 @@ __all__ = ["compare_page", "comparison_rows", "describe", "difference_rows", "wr
 COCO = {"mAP": "coco/mAP", "AP50": "coco/mAP_50", "AP75": "coco/mAP_75", "APs": "coco/mAP_s", "APm": "coco/mAP_m",
         "APl": "coco/mAP_l"}  # fmt: skip
 LESION = {"precision": "lesion/precision", "recall": "lesion/recall", "F1": "lesion/f1"}
-SETUP = ("run", "model", "backbone", "weights", "start", "classes", "epochs", "size")
+SETUP_NOTE = (
+    "Weights: flex trains the whole backbone from the start, fix keeps it frozen, stepwise releases it stage by stage. "
+    "Start: where the backbone's weights came from."
+)
 DIFFERENCE = ("run", "metric", "reference", "value", "difference", "low", "high", "p")
 
 
@@ -98,8 +104,8 @@ def difference_rows(runs: Sequence[ScoredRun]) -> list[dict[str, Any]]:
         found = compare(run.report.bootstrap, first.bootstrap)
         for said, name in _shared_metrics(run, runs[0]):
             reference, one = first.bootstrap.estimates[name], found[name]
-            rows.append(dict(zip(DIFFERENCE, (run.name, said, reference, reference + one.estimate, one.estimate, one.low,
-                                              one.high, one.p), strict=True)))  # fmt: skip
+            values = (reference, reference + one.estimate, one.estimate, one.low, one.high, one.p)
+            rows.append(dict(zip(DIFFERENCE, (run.name, said, *values), strict=True)))
     return rows
 
 
@@ -113,26 +119,23 @@ def _shared_metrics(run: ScoredRun, first: ScoredRun) -> Iterator[tuple[str, str
 
 def _check_same_set(runs: Sequence[ScoredRun]) -> None:
     """Paired differences mean something only on the same images with the same boxes; classes may be merged."""
+
     def seen(run: ScoredRun) -> list[tuple]:
-        truth = run.truth
-        return [(image["file_name"], sorted(map(tuple, (entry["bbox"] for entry in boxes))))
-                for image, boxes in zip(truth.images, truth.boxes, strict=True)]  # fmt: skip
+        pairs = zip(run.truth.images, run.truth.boxes, strict=True)
+        return [(image["file_name"], sorted(tuple(entry["bbox"]) for entry in boxes)) for image, boxes in pairs]
 
     first = seen(runs[0])
     for run in runs[1:]:
         if seen(run) != first:
             raise DatasetError(
-                f"{runs[0].name} was scored on {runs[0].truth.ann_file} and {run.name} on {run.truth.ann_file}, which hold "
-                "other images or boxes; runs that are compared must be tested on the same set"
+                f"{runs[0].name} was scored on {runs[0].truth.ann_file} and {run.name} on {run.truth.ann_file}, which "
+                "hold other images or boxes; runs that are compared must be tested on the same set"
             )
-
-
-def _tables(runs: Sequence[ScoredRun]) -> tuple[list[dict], list[dict]]:
-    return comparison_rows(runs), difference_rows(runs)
 
 
 def _shown(rows: Sequence[dict]) -> list[list[str]]:
     """Cells as text: measured numbers with three digits, differences with their sign."""
+
     def cell(name: str, value: Any) -> str:
         if isinstance(value, float):
             signed = name in ("difference", "low", "high") and not math.isnan(value)
@@ -151,22 +154,23 @@ def write_comparison(runs: Sequence[ScoredRun], out: Path, links: Sequence[str] 
         links: Address of each run's own page, relative to ``out``.
     """
     out.mkdir(parents=True, exist_ok=True)
-    rows, differences = _tables(runs)
-    caption = f"{runs[0].report.num_images} images of {runs[0].truth.ann_file.name}; differences to {runs[0].name}"
-    listed = [(rows, f"Runs on {caption.split(';')[0]}")]
+    rows, differences = comparison_rows(runs), difference_rows(runs)
+    listed = [(rows, f"Runs on {runs[0].report.num_images} images of {runs[0].truth.ann_file.name}")]
     if differences:
-        listed.append((differences, f"Paired {caption.split('; ')[1]} with 95 % intervals"))
+        listed.append((differences, f"Paired differences to {runs[0].name} with 95 % intervals"))
     html, md, tex = (out / f"comparison.{suffix}" for suffix in ("html", "md", "tex"))
     html.write_text(compare_page(runs, rows, differences, links), encoding="utf-8")
-    md.write_text("\n".join(f"{said}\n\n{markdown_table(list(t[0]), _shown(t))}" for t, said in listed), encoding="utf-8")
-    tex.write_text("\n".join(latex_table(list(t[0]), _shown(t), said) for t, said in listed), encoding="utf-8")
+    shown = [(list(table[0]), _shown(table), said) for table, said in listed]
+    listing = (f"{said}\n\n{markdown_table(head, cells)}" for head, cells, said in shown)
+    md.write_text("\n".join(listing), encoding="utf-8")
+    tex.write_text("\n".join(latex_table(*one) for one in shown), encoding="utf-8")
     return [
         html,
         md,
         tex,
         write_csv(out / "comparison.csv", [list(rows[0]), *(list(row.values()) for row in rows)]),
         write_csv(out / "differences.csv", [list(DIFFERENCE), *(list(row.values()) for row in differences)]),
-        write_json(out / "comparison.json", {"runs": rows, "differences": differences}),
+        write_json(out / "comparison.json", without_nan({"runs": rows, "differences": differences})),
     ]
 
 
@@ -178,38 +182,39 @@ def compare_page(
     best = [name in (*COCO, *LESION) for name in rows[0]]
     table = table_html(list(rows[0]), _shown(rows), best=best)
     if links:
-        from html import escape
-        from urllib.parse import quote
-
         items = " ".join(f'<a href="{quote(link)}">{escape(name)}</a>' for name, link in zip(names, links, strict=True))
         table += f"<p>One page per run: {items}</p>\n"
-    bootstrap = runs[0].report.bootstrap
-    drawn = "" if bootstrap is None else f"{bootstrap.resampling.num_draws} draws of {bootstrap.resampling.unit}"
-    explained = text_html(
-        f"Run less {names[0]}, both on the same bootstrap draws ({drawn}); 95 % intervals. An interval without 0 is a "
-        "difference that chance among patients does not explain; it says nothing about another training with another seed.",
-        True,
-    )
     return page(
         f"{len(runs)} runs compared",
         f"{runs[0].report.num_images} images of {runs[0].truth.ann_file.name}",
         [
             ("Runs", table),
-            ("Differences", table_html(list(DIFFERENCE), _shown(differences)) + explained if differences else ""),
+            ("Differences", _differences(runs[0], differences)),
             ("Curves", _curves(runs)),
-            ("Set-up", text_html("Weights: flex trains the whole backbone from the start, fix keeps it frozen, stepwise "
-                                 "releases it stage by stage. Start: where the backbone's weights came from.")),
+            ("Set-up", text_html(SETUP_NOTE)),
         ],
-    )  # fmt: skip
+    )
+
+
+def _differences(first: ScoredRun, rows: Sequence[dict]) -> str:
+    bootstrap = first.report.bootstrap
+    if bootstrap is None or not rows:
+        return ""
+    taken = bootstrap.resampling
+    return table_html(list(DIFFERENCE), _shown(rows)) + text_html(
+        f"Run less {first.name}, both on the same {taken.num_draws} bootstrap draws of {taken.unit}; 95 % intervals. "
+        "An interval without 0 is a difference that chance among patients does not explain; it says nothing about "
+        "another training with another seed.",
+        note=True,
+    )
 
 
 def _curves(runs: Sequence[ScoredRun]) -> str:
-    import numpy as np
-
     pr = {run.name: np.nanmean(run.report.coco.pr_50, axis=0) for run in runs}
     found = {run.name: (run.report.froc.curve_rates, run.report.froc.curve_sensitivity) for run in runs}
     grid = np.linspace(0, 1, 201)
-    f1 = {run.name: _macro_f1(run, grid) for run in runs}
+    curves = [confidence_curves(run.report.matches.events, len(run.report.classes), grid) for run in runs]
+    f1 = {run.name: one.macro_f1 for run, one in zip(runs, curves, strict=True)}
     return (
         '<div class="plots">\n'
         + figure_html(plot_pr(pr, RECALLS), "Precision-recall, mean over the classes, COCO's rule at IoU 0.5")
@@ -218,8 +223,3 @@ def _curves(runs: Sequence[ScoredRun]) -> str:
         + "</div>\n"
     )
 
-
-def _macro_f1(run: ScoredRun, grid):
-    from medkit.evaluation.functional import confidence_curves
-
-    return confidence_curves(run.report.matches.events, len(run.report.classes), grid).macro_f1

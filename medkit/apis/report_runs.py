@@ -100,9 +100,8 @@ def read_run(
     predictions = json.loads((results / "predictions.json").read_text(encoding="utf-8"))
     report = score_predictions(truth, predictions, stored, _malignant(found), num_draws)
     _check_same(report, stored, results, truth.ann_file)
-    return ScoredRun(
-        name or run_dir.name, run_dir, results.name, trained or found, truth, report, read_table(run_dir / "metrics.csv")
-    )
+    training = read_table(run_dir / "metrics.csv")
+    return ScoredRun(name or run_dir.name, run_dir, results.name, trained or found, truth, report, training)
 
 
 def _stored_metrics(folder: Path, results: Path) -> dict:

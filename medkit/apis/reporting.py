@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from medkit.apis.report_audit import audit_runs, write_audit
+from medkit.apis.report_audit import Audit, audit_runs, write_audit
 from medkit.apis.report_compare import write_comparison
 from medkit.apis.report_errors import confusions, false_positives, miss_map, misses, recall_by_size
 from medkit.apis.report_page import headline, run_page
@@ -51,7 +51,7 @@ def report(
         pages = [write_run(runs[0], target, found, num_tiles)]
     else:
         target = Path(out) if out is not None else runs[0].folder.parent / "comparison"
-        pages = [path for path in write_comparison(runs, target, [f"{run.name}/report.html" for run in runs])][:1]
+        pages = write_comparison(runs, target, [f"{run.name}/report.html" for run in runs])[:1]
         pages += [write_run(run, target / run.name, found, num_tiles) for run in runs]
     if found is not None:
         write_audit(found, runs[0].truth, target)
@@ -72,7 +72,7 @@ def _named(folders: Sequence[str | Path]) -> list[tuple[Path, str]]:
     return list(zip(paths, names, strict=True))
 
 
-def write_run(run: ScoredRun, out: Path, found=None, num_tiles: int = 12) -> Path:
+def write_run(run: ScoredRun, out: Path, found: Audit | None = None, num_tiles: int = 12) -> Path:
     """Write report.html and the csv and json files behind it; return the page's path."""
     run.report.write(out)
     rows = [[said, value, low, high] for said, value, low, high in headline(run.report)]
@@ -81,9 +81,10 @@ def write_run(run: ScoredRun, out: Path, found=None, num_tiles: int = 12) -> Pat
     _write_where(run, sizes, out)
     names = [*run.report.classes, ""]
     errors = [*misses(run.report), *false_positives(run.report), *confusions(run.report)]
+    header = ["kind", "file_name", "x1", "y1", "x2", "y2", "truth", "prediction", "score"]
     lines = [[one.kind, run.truth.images[one.image]["file_name"], *(f"{v:.1f}" for v in one.bbox), names[one.label],
               names[one.called], f"{one.score:.4f}"] for one in errors]  # fmt: skip
-    write_csv(out / "errors.csv", [["kind", "file_name", "x1", "y1", "x2", "y2", "truth", "prediction", "score"], *lines])
+    write_csv(out / "errors.csv", [header, *lines])
     path = out / "report.html"
     path.write_text(run_page(run, found, num_tiles), encoding="utf-8")
     return path
@@ -91,7 +92,8 @@ def write_run(run: ScoredRun, out: Path, found=None, num_tiles: int = 12) -> Pat
 
 def _write_where(run: ScoredRun, sizes: list[tuple[float, float]], out: Path) -> None:
     by_size = recall_by_size(run.report, sizes)
-    columns = (by_size.edges[:-1], by_size.edges[1:], by_size.counts, by_size.found, by_size.low, by_size.high, by_size.named)
+    rates = (by_size.found, by_size.low, by_size.high, by_size.named)
+    columns = (by_size.edges[:-1], by_size.edges[1:], by_size.counts, *rates)
     header = ["side_percent_from", "side_percent_to", "lesions", "found", "found_low", "found_high", "named_rightly"]
     write_csv(out / "size.csv", [header, *(list(row) for row in zip(*columns, strict=True))])
     lesions, missed = miss_map(run.report, sizes)

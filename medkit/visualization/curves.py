@@ -5,8 +5,8 @@ Functions take plain arrays and return a matplotlib figure; ``python tools/repor
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -42,10 +42,10 @@ def _thinned(x: np.ndarray, *ys: np.ndarray) -> tuple[np.ndarray, ...]:
     return tuple(np.asarray(one)[keep] for one in (x, *ys))
 
 
-def _line(axes: Axes, x: np.ndarray, y: np.ndarray, index: int, label: str, step: bool = False) -> None:
+def _line(axes: Axes, x: np.ndarray, y: np.ndarray, index: int, label: str, **more: Any) -> None:
     x, y = _thinned(np.asarray(x), np.asarray(y))
     style = STYLES[index // len(COLORS) % len(STYLES)]
-    axes.plot(x, y, style, color=line_color(index), linewidth=1.6, label=label, drawstyle="steps-post" if step else None)
+    axes.plot(x, y, linestyle=style, color=line_color(index), linewidth=1.6, label=label, **more)
 
 
 def plot_pr(curves: Mapping[str, np.ndarray], recalls: np.ndarray, title: str = "") -> Figure:
@@ -96,14 +96,16 @@ def plot_froc(
     """Sensitivity over false positives per image, on LUNA16's logarithmic axis.
 
     Args:
-        curves: Name -> (false positives per image, sensitivity), ascending.
+        curves: Name -> (false positives per image, sensitivity), ascending; one of few points is drawn with marks.
         rates: The rates at which sensitivity is usually read, for the ticks.
         title: Line above the plot.
     """
     figure, axes = _axes()
     for index, (name, (false, sensitivity)) in enumerate(curves.items()):
         shown = np.maximum(false, rates[0] / 2)  # a logarithmic axis has no 0: these points lie on its left edge
-        _line(axes, shown, sensitivity, index, name, step=True)
+        points = len(shown) <= len(rates)  # known at the rates only, and not in between
+        style: dict[str, Any] = {"marker": "o"} if points else {"drawstyle": "steps-post"}
+        _line(axes, shown, sensitivity, index, name, **style)
     axes.set_xscale("log", base=2)
     axes.set_xlim(rates[0] / 2, rates[-1] * 1.4)
     axes.set_xticks(rates, [f"1/{round(1 / r)}" if r < 1 else f"{r:g}" for r in rates])
@@ -130,8 +132,8 @@ def plot_reliability(
     known = counts > 0
     width = np.diff(edges)
     top.bar(edges[:-1][known], accuracy[known], width[known], align="edge", color="#56b4e9", edgecolor="white")
-    top.plot(confidence[known], accuracy[known], "o", color=COLORS[0], markersize=4, label="bin: mean score, share right")
-    top.plot([0, 1], [0, 1], color="0.4", linestyle="--", linewidth=1, label="scores that mean what they say")
+    top.plot(confidence[known], accuracy[known], "o", color=COLORS[0], markersize=4, label="mean score of a bin")
+    top.plot([0, 1], [0, 1], color="0.4", linestyle="--", linewidth=1, label="score = share right")
     below.bar(edges[:-1], counts, width, align="edge", color="0.7", edgecolor="white")
     below.set_yscale("symlog", linthresh=1)
     below.set_ylim(0)
@@ -155,7 +157,3 @@ def _finish(axes: Axes, x: str, y: str, title: str, legend: bool = True) -> None
     if legend and axes.get_legend_handles_labels()[1]:
         axes.legend(fontsize=8, framealpha=0.85)
 
-
-def class_curves(classes: Sequence[str], values: np.ndarray) -> dict[str, np.ndarray]:
-    """Class name -> row of values ``(C, n)``."""
-    return dict(zip(classes, values, strict=True))

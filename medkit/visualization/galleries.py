@@ -33,7 +33,11 @@ class GalleryItem:
 
 
 def plot_gallery(
-    items: Sequence[GalleryItem], classes: Sequence[str], title: str = "", path: str | Path | None = None, columns: int = 4
+    items: Sequence[GalleryItem],
+    classes: Sequence[str],
+    title: str = "",
+    path: str | Path | None = None,
+    columns: int = 4,
 ) -> Figure:
     """Draw the cut-outs.
 
@@ -77,13 +81,13 @@ def cut_out(item: GalleryItem) -> GalleryItem:
 
 def _inside(boxes: np.ndarray, size: np.ndarray) -> np.ndarray:
     """Mask of boxes ``(N, 4)`` that show in a picture of a size (w, h)."""
-    return (boxes[:, 2:] > 0).all(axis=1) & (boxes[:, :2] < size).all(axis=1)
+    return np.logical_and((boxes[:, 2:] > 0).all(axis=1), (boxes[:, :2] < size).all(axis=1))
 
 
 def _mark(axes, focus: np.ndarray) -> None:
     from matplotlib.patches import Rectangle
 
-    x1, y1, x2, y2 = focus + np.array([-4, -4, 4, 4])
-    axes.add_patch(
-        Rectangle((x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, edgecolor=FOCUS, linewidth=1.3, linestyle=(0, (4, 3)))
-    )
+    x1, y1, x2, y2 = focus + np.array([-4.5, -4.5, 3.5, 3.5])
+    mark = Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=FOCUS, linewidth=1.3)
+    mark.set_linestyle((0, (4, 3)))
+    axes.add_patch(mark)

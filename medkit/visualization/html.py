@@ -22,15 +22,18 @@ STYLE = """
 body { font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; color: #1c2126; background: #fff;
   max-width: 76rem; margin: 0 auto; padding: 1.5rem 1.2rem 4rem; }
 h1 { font-size: 1.6rem; margin: 0 0 .2rem; } h2 { font-size: 1.2rem; margin: 2.2rem 0 .5rem; padding-top: .6rem;
-  border-top: 1px solid #d8dde2; } p { margin: .4rem 0; max-width: 62rem; } p.note { color: #56606a; font-size: .9rem; }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; margin: .6rem 0; font-variant-numeric: tabular-nums;
-  font-size: .9rem; } th, td { padding: .28rem .7rem; text-align: right; border-bottom: 1px solid #e4e8ec;
-  white-space: nowrap; } th { background: #f3f5f7; font-weight: 600; } th:first-child, td:first-child { text-align: left; }
+  border-top: 1px solid #d8dde2; } p { margin: .4rem 0; max-width: 62rem; } p.note { color: #56606a; font-size: .9em; }
+.scroll { overflow-x: auto; } table { border-collapse: collapse; margin: .6em 0; font-variant-numeric: tabular-nums;
+  font-size: .9em; } th, td { padding: .28em .7em; text-align: right; border-bottom: 1px solid #e4e8ec;
+  white-space: nowrap; } th { background: #f3f5f7; font-weight: 600; }
+th:first-child, td:first-child { text-align: left; }
 tr.sum td { border-top: 2px solid #9aa4ae; font-weight: 600; } td.mark { background: #d8efdd; }
 .plots { display: flex; flex-wrap: wrap; gap: 1rem; } figure { margin: .5rem 0; flex: 0 1 auto; max-width: 100%; }
-figure svg, figure img { max-width: 100%; height: auto; display: block; } figcaption { font-size: .85rem; color: #56606a; }
-nav a { margin-right: 1rem; } a { color: #0b5cad; }
+figure svg, figure img { max-width: 100%; height: auto; display: block; }
+figcaption { font-size: .85em; color: #56606a; } nav a { margin-right: 1rem; } a { color: #0b5cad; }
+@page { size: A4; margin: 14mm; }
 @media print { body { max-width: none; padding: 0; font-size: 11px; } nav { display: none; } h2 { break-after: avoid; }
+  th, td { white-space: normal; padding: .2em .35em; } table { font-size: .75em; } .plots { display: block; }
   figure, table { break-inside: avoid; } .scroll { overflow: visible; } a { color: inherit; text-decoration: none; } }
 """
 
@@ -50,7 +53,8 @@ def page(title: str, subtitle: str, sections: Sequence[tuple[str, str]]) -> str:
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
-        f'<h1>{escape(title)}</h1>\n<p class="note">{escape(subtitle)}</p>\n<nav>{links}</nav>\n{body}\n</body>\n</html>\n'
+        f'<h1>{escape(title)}</h1>\n<p class="note">{escape(subtitle)}</p>\n<nav>{links}</nav>\n{body}\n'
+        "</body>\n</html>\n"
     )
 
 
@@ -111,7 +115,8 @@ def figure_html(figure: Figure, caption: str) -> str:
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, facecolor="none")
     svg = re.sub(r"^.*?(?=<svg)", "", buffer.getvalue(), count=1, flags=re.DOTALL)
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    return f'<figure role="img" aria-label="{escape(caption)}">\n{svg}<figcaption>{escape(caption)}</figcaption></figure>\n'
+    said = escape(caption)
+    return f'<figure role="img" aria-label="{said}">\n{svg}<figcaption>{said}</figcaption></figure>\n'
 
 
 def picture_html(figure: Figure, caption: str, dpi: int = 85, quality: int = 78) -> str:

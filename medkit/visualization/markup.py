@@ -23,7 +23,8 @@ def latex_table(header: Sequence[str], rows: Sequence[Sequence[Any]], caption: s
     return (
         "\\begin{table}\n  \\centering\n"
         f"  \\caption{{{_escaped(caption)}}}\n  \\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}\n    \\toprule\n"
-        f"    {' & '.join(map(_escaped, header))} \\\\\n    \\midrule\n{body}    \\bottomrule\n  \\end{{tabular}}\n\\end{{table}}\n"
+        f"    {' & '.join(map(_escaped, header))} \\\\\n    \\midrule\n{body}    \\bottomrule\n"
+        "  \\end{tabular}\n\\end{table}\n"
     )
 
 

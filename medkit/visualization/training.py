@@ -46,13 +46,15 @@ def plot_training(
     monitors = [name for name in _names(train) if name.startswith("selfsup/") and not name.endswith("rank")]
     figure = new_figure(9.6, 3.9)
     left, right = figure.subplots(1, 2)
-    _draw(left, train, {name: name for name in _names(train) if "loss" in name}, "loss, mean of the epoch")
+    _draw(left, train, {name: name for name in _names(train) if "loss" in name})
     if monitors and not val:
-        _draw(right, train, {name: name for name in monitors}, "monitors of the pre-training")
+        _draw(right, train, {name: name for name in monitors})
     else:
-        _draw(right, val, _metrics(val), "validation")
-    for axes in (left, right):
+        _draw(right, val, _metrics(val))
+    titles = ("loss, mean of the epoch", "monitors of the pre-training" if monitors and not val else "validation")
+    for axes, heading in zip((left, right), titles, strict=True):
         _mark_releases(axes, releases)
+        axes.set_title(heading, fontsize=10, pad=34 if releases else 6)  # room for the names of what is released
     figure.suptitle(title, fontsize=11)
     if path is not None:
         save_figure(figure, path)
@@ -69,12 +71,12 @@ def _metrics(rows: Sequence[Row]) -> dict[str, str]:
     return {name: said for name, said in METRICS.items() if name in names} or {name: name for name in names[:6]}
 
 
-def _draw(axes: Axes, rows: Sequence[Row], named: Mapping[str, str], title: str) -> None:
+def _draw(axes: Axes, rows: Sequence[Row], named: Mapping[str, str]) -> None:
     for index, (name, label) in enumerate(named.items()):
         points = [(float(row["epoch"]), float(row[name])) for row in rows if name in row]
         if points:
-            axes.plot(*zip(*points, strict=True), "o-", markersize=3, linewidth=1.5, color=line_color(index), label=label)
-    axes.set_title(title, fontsize=10)
+            [line] = axes.plot(*zip(*points, strict=True), "o-", markersize=3, linewidth=1.5, label=label)
+            line.set_color(line_color(index))
     axes.set_xlabel("epoch")
     axes.grid(True, color="0.9", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
@@ -88,5 +90,5 @@ def _draw(axes: Axes, rows: Sequence[Row], named: Mapping[str, str], title: str)
 def _mark_releases(axes: Axes, releases: Sequence[tuple[int, str]]) -> None:
     for epoch, name in releases:
         axes.axvline(epoch - 0.5, color="0.45", linestyle=":", linewidth=1.2)
-        axes.text(epoch - 0.5, 0.99, f" {name}", transform=axes.get_xaxis_transform(), rotation=90, fontsize=7,
-                  va="top", ha="right", color="0.35")  # fmt: skip
+        axes.text(epoch - 0.5, 1.01, name, transform=axes.get_xaxis_transform(), rotation=35, fontsize=7,
+                  va="bottom", ha="left", color="0.35")  # fmt: skip

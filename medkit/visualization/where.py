@@ -37,7 +37,8 @@ def plot_size_recall(
     x = np.arange(len(counts))
     axes.bar(x - 0.2, found, 0.38, color="#56b4e9", label="found")
     axes.bar(x + 0.2, named, 0.38, color="#0072b2", label="found and named rightly")
-    axes.errorbar(x - 0.2, found, np.maximum(np.stack([found - low, high - found]), 0), fmt="none", ecolor="0.2", capsize=3)
+    ends = np.maximum(np.stack([found - low, high - found]), 0)
+    axes.errorbar(x - 0.2, found, ends, fmt="none", ecolor="0.2", capsize=3)
     ranges = [f"{a:.1f} to {b:.1f}\nn = {n}" for a, b, n in zip(edges, edges[1:], counts, strict=False)]
     axes.set_xticks(x, ranges, fontsize=8)
     axes.set_ylim(0, 1.02)

@@ -76,7 +76,8 @@ def test_data_wait_is_the_share_of_the_time():
             self.data = np.array(values), np.ones(len(values))
 
     class Hub:
-        log_scalars = {"train/time": Buffer(1.0, 3.0), "train/data_time": Buffer(0.0, 3.0)}
+        def __init__(self):
+            self.log_scalars = {"train/time": Buffer(1.0, 3.0), "train/data_time": Buffer(0.0, 3.0)}
 
         def update_scalar(self, name, value):
             self.log_scalars[name] = value
@@ -85,7 +86,7 @@ def test_data_wait_is_the_share_of_the_time():
         message_hub = Hub()
 
     publish_data_wait(Runner)
-    assert Hub.log_scalars["train/data_wait"] == pytest.approx(0.75)
+    assert Runner.message_hub.log_scalars["train/data_wait"] == pytest.approx(0.75)
 
 
 def test_tensorboard_backend(tmp_path):

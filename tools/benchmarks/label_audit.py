@@ -1,7 +1,7 @@
 """Does the label audit find labels that are known to be missing? Precision among its first k suspicions.
 
-python tools/benchmarks/label_audit.py RUN --delete 0.1 --seeds 0 1 2      delete a seeded share of the boxes, then audit
-python tools/benchmarks/label_audit.py RUN --split train --truth EXPORT/truth_boxes.csv   lesions the phantom left out
+python tools/benchmarks/label_audit.py RUN --delete 0.1 --seeds 0 1 2    a seeded share of the boxes is deleted
+python tools/benchmarks/label_audit.py RUN --split train --truth EXPORT/truth_boxes.csv    lesions without a label
 
 RUN was tested with tools/test.py; no forward pass is run here.
 """
@@ -17,8 +17,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run from a checkout without installation
 
 from medkit.apis.cli import one_line_errors
-from medkit.apis.report_audit import audit, precision_at
+from medkit.apis.report_audit import SAME_SPOT, audit, precision_at
 from medkit.apis.report_runs import GroundTruth, ScoredRun, ground_truth, read_run, score_predictions
+from medkit.evaluation.functional.boxes import box_iou
 
 KS = (5, 10, 20, 30, 50)
 
@@ -42,14 +43,18 @@ def _xyxy(xywh: list) -> np.ndarray:
     return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
 
 
-def planted(truth: GroundTruth, path: str) -> dict[int, np.ndarray]:
-    """Lesions that a phantom export shows and its table leaves out, for the images of a prepared set."""
+def unlabelled(truth: GroundTruth, path: str) -> dict[int, np.ndarray]:
+    """Lesions that frames of a phantom export show and the prepared labels lack: left out of its table, or spoilt."""
     position = {image["file_name"]: index for index, image in enumerate(truth.images)}
     hidden: dict[int, list] = {}
     with Path(path).open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            if row["labelled"] == "0" and row["file"] in position:
-                hidden.setdefault(position[row["file"]], []).append([float(row[n]) for n in ("x1", "y1", "x2", "y2")])
+        rows = [row for row in csv.DictReader(file) if row["file"] in position]
+    for row in rows:
+        index = position[row["file"]]
+        box = np.array([float(row[name]) for name in ("x1", "y1", "x2", "y2")])
+        labelled = _xyxy([entry["bbox"] for entry in truth.boxes[index]])
+        if not (box_iou(box[None], labelled) >= SAME_SPOT).any():
+            hidden.setdefault(index, []).append(box)
     return {index: np.array(boxes) for index, boxes in hidden.items()}
 
 
@@ -80,10 +85,10 @@ def main() -> None:
     args = parser.parse_args()
     run = read_run(args.run, args.split, args.data_root, num_draws=0)
     if args.truth:
-        hidden = planted(run.truth, args.truth)
+        hidden = unlabelled(run.truth, args.truth)
         found = audit([run.report.matches], [run.report.thresholds], run.truth.gt_ids)
         count = sum(map(len, hidden.values()))
-        rows = [("planted", count, precision_at(found.missing, hidden, (*KS, count)))]
+        rows = [("unlabelled", count, precision_at(found.missing, hidden, (*KS, count)))]
     else:
         rows = deletion_rows(run, run.folder / run.split, args.delete, args.seeds)
     boxes = len(run.truth.gt_ids)
