@@ -22,7 +22,7 @@ def check_floors(scores: list[Score]) -> None:
         if score.stage in EXACT:
             assert (score.recall, score.precision) == (1, 1), score
     no_box = by_name["lesion_unlabelled, no box left"]
-    assert (no_box.recall, no_box.precision) == (1, 1), no_box
+    assert no_box.recall == 1 and no_box.precision >= 0.9, no_box  # a lesion may lie outside every view of a patient
     pairs = by_name["near_duplicate (pairs)"]
     assert pairs.reached and pairs.recall >= 0.95 and pairs.precision >= 0.98, pairs
     marks = by_name["colour_scale / caliper / burned_text / grey_bar"]
