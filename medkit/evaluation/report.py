@@ -216,6 +216,7 @@ def build_report(
     if num_draws:
         drawn = resample(patients, matches.num_images, num_draws)
         report = replace(report, bootstrap=bootstrap(matches, thresholds, drawn, malignant=malignant_classes))
+    informative &= bool(report.curves.macro_f1.max(initial=0) > 0)
     return replace(report, score_thr_from=score_thr_from or "given", informative=informative)
 
 

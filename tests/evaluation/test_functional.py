@@ -14,10 +14,13 @@ from medkit.evaluation.functional import (
     box_iou,
     choose_threshold,
     class_table,
+    coco_hits,
     lesion_events,
     lesion_matrix,
+    match,
     one_to_one_matrix,
 )
+from medkit.evaluation.functional.average_precision import HIT
 
 from .synthetic import images_from_matrix, random_images
 
@@ -219,3 +222,53 @@ def test_iou_of_degenerate_boxes_is_zero():
     point, box = np.array([[5.0, 5, 5, 5]]), np.array([[0.0, 0, 10, 10]])
     assert box_iou(point, point)[0, 0] == 0 and box_iou(point, box)[0, 0] == 0
     assert box_cover(point, box)[0, 0] == 0 and box_iou(box, box)[0, 0] == 1
+
+
+def literal_one_to_one(image, score_thr, num_classes):
+    """Both passes, a pair at a time: the best score first takes the free lesion of the largest IoU."""
+    matrix = np.zeros((num_classes + 1, num_classes + 1), int)
+    order = sorted(np.flatnonzero(image.above(score_thr)), key=lambda p: -image.pred_scores[p])
+    taken, spent = set(np.flatnonzero(image.gt_ignore)), set()
+    for same_class in (True, False):
+        for p in order:
+            ious = box_iou(image.pred_bboxes[p : p + 1], image.gt_bboxes)[0] if len(image.gt_labels) else []
+            free = [g for g in range(len(ious)) if g not in taken and ious[g] >= 0.5]
+            free = [g for g in free if not same_class or image.gt_labels[g] == image.pred_labels[p]]
+            if p not in spent and free:
+                best = max(free, key=lambda g: (ious[g], g))
+                taken.add(best)
+                spent.add(p)
+                matrix[image.gt_labels[best] + 1, image.pred_labels[p] + 1] += 1
+            elif p not in spent and same_class:
+                crowds = np.flatnonzero(image.gt_ignore & (image.gt_labels == image.pred_labels[p]))
+                cover = box_cover(image.pred_bboxes[p : p + 1], image.gt_bboxes[crowds])
+                spent.update([p] if (cover >= 0.5).any() else [])
+    for g in set(range(len(image.gt_labels))) - taken:
+        matrix[image.gt_labels[g] + 1, 0] += 1
+    for p in set(order) - spent:
+        matrix[0, image.pred_labels[p] + 1] += 1
+    return matrix
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("coarse", [False, True])
+def test_one_to_one_matrix_equals_the_literal_protocol(seed, coarse):
+    images = random_images(np.random.default_rng(seed), num_images=15, coarse=coarse, max_preds=20)
+    for thr in (0.0, 0.35, 0.8):
+        expected = sum(literal_one_to_one(image, thr, NUM_CLASSES) for image in images)
+        np.testing.assert_array_equal(one_to_one_matrix(images, thr, NUM_CLASSES), expected)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_one_to_one_diagonal_is_the_true_positives_of_coco(seed):
+    matches = match(random_images(np.random.default_rng(seed), num_images=25, coarse=True), NUM_CLASSES)
+    hits = [(one.outcomes[:, 0, 0] == HIT).sum() for one in coco_hits(matches)]
+    np.testing.assert_array_equal(np.diagonal(one_to_one_matrix(matches, 0.0, NUM_CLASSES))[1:], hits)
+
+
+def test_nothing_predicted_and_classes_without_lesions():
+    matches = match([ImageBoxes.create([], [], [], [[0, 0, 9, 9]], [2])] * 3, NUM_CLASSES)
+    assert matches.pred_status(0.5).shape == (0,) and matches.lesion_status(0.5).tolist() == [0, 0, 0]
+    for matrix in (lesion_matrix(matches.events, 0.5, NUM_CLASSES), one_to_one_matrix(matches, 0.5, NUM_CLASSES)):
+        assert matrix[3, 0] == 3 and matrix.sum() == 3
+        assert class_table(matrix).macro_f1 == 0

@@ -52,10 +52,11 @@ def resample(
     names = [f"patient {one}" if one else f"image {index}" for index, one in enumerate(given)]
     _, units = np.unique(names, return_inverse=True) if names else (None, np.zeros(0, np.int64))
     num_units = int(units.max()) + 1 if len(units) else 0
+    unit = f"{num_units} patient{'s' * (num_units != 1)}"
     if unknown == num_images:
         unit = f"{num_images} images (no patient is known, so frames of one patient count as independent)"
-    else:
-        unit = f"{num_units} patients" + (f" ({unknown} images without one count as their own)" if unknown else "")
+    elif unknown:
+        unit += f" ({unknown} images without one count as their own)"
     rng = np.random.default_rng(seed)
     chances = np.full(num_units, 1 / max(num_units, 1))
     counts = rng.multinomial(num_units, chances, size=num_draws) if num_units else np.zeros((num_draws, 0))
