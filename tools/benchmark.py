@@ -3,6 +3,7 @@
 python tools/benchmark.py targets      CenterNet targets of a batch
 python tools/benchmark.py pipeline     loading and augmentation of one image
 python tools/benchmark.py evaluation   evaluation of 8 391 images against pycocotools alone (one call each)
+python tools/benchmark.py onnx         CenterNet under onnxruntime against PyTorch
 
 A further subject is a module in tools/benchmarks/ with ``rows(args)``.
 """

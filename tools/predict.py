@@ -28,18 +28,21 @@ def main() -> None:
     parser.add_argument("source", help="image, DICOM file, video, or folder of them")
     parser.add_argument("--out", required=True, help="folder for the results")
     parser.add_argument("--config", help="config of the weights (default: the one beside the checkpoint)")
-    parser.add_argument("--score-thr", type=float, help="one threshold for all classes (default: thresholds.json)")
+    parser.add_argument("--score-thr", type=float, help="threshold for all classes (default: that of thresholds.json)")
+    parser.add_argument("--per-class", action="store_true", help="the thresholds per class of thresholds.json")
     parser.add_argument("--half", action="store_true", help="bfloat16 on a CPU, float16 on a GPU")
     parser.add_argument("--tta", action="store_true", help="look at the mirrored image too; twice the time")
     parser.add_argument("--batch-size", type=int, default=8, help="images that are run together (default 8)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: the GPU where there is one)")
     parser.add_argument("--no-overlays", action="store_true", help="draw no pictures")
     args = parser.parse_args()
+    if args.per_class and args.score_thr is not None:
+        parser.error("--per-class and --score-thr exclude each other")
     predictor = load_predictor(
         args.weights,
         config=args.config,
         device=args.device,
-        score_thr=args.score_thr,
+        score_thr="per-class" if args.per_class else args.score_thr,
         half=args.half,
         flip_tta=args.tta,
         batch_size=args.batch_size,

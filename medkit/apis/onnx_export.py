@@ -16,7 +16,7 @@ import hashlib
 import json
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from torch import Tensor, nn
 import medkit
 from medkit.apis.onnx_predictor import METADATA, OnnxPredictor, import_onnx
 from medkit.apis.prediction import Boxes
-from medkit.apis.predictor import Predictor, stored_thresholds
+from medkit.apis.predictor import Predictor, stored_threshold
 from medkit.errors import ConfigError, MedkitError
 from medkit.models.detection import CenterNetHead
 
@@ -58,7 +58,7 @@ def export_onnx(
         config: As for `Predictor`.
         opset: ONNX operator set.
         dynamic_batch: Batches of any size; otherwise one image at a time.
-        score_thr: Threshold for the metadata; default: thresholds.json, if it holds any.
+        score_thr: Threshold for all classes in the metadata; default: thresholds.json, if it holds any.
 
     Returns:
         What `compare` found.
@@ -139,7 +139,7 @@ def compare(ours: Predictor, exported: OnnxPredictor, images: Sequence[np.ndarra
         found = {**found, "score": max(found["score"], score), "box": max(found["box"], box)}
         found["boxes"] += len(a)
     if not found["boxes"]:
-        raise OnnxMismatchError("PyTorch finds no box in any picture, so nothing was compared; train the detector first")
+        raise OnnxMismatchError("PyTorch finds no box in any picture, so nothing was compared; train it first")
     return found
 
 
@@ -182,9 +182,7 @@ def check_images(seed: int = 0) -> list[np.ndarray]:
 def _export(graph: nn.Module, path: Path, size: Sequence[int], opset: int, dynamic_batch: bool) -> None:
     example = torch.zeros(2 if dynamic_batch else 1, 3, *size, dtype=torch.uint8)
     shapes = {"images": {0: torch.export.Dim("batch")}} if dynamic_batch else None
-    names = {"input_names": ["images"], "output_names": ["boxes", "scores", "labels"]}
-    quiet: Callable[[int], None] = logging.getLogger("torch.onnx").setLevel
-    quiet(logging.ERROR)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter, about itself
         try:
@@ -192,12 +190,13 @@ def _export(graph: nn.Module, path: Path, size: Sequence[int], opset: int, dynam
                 graph,
                 (example,),
                 str(path),
+                input_names=["images"],
+                output_names=["boxes", "scores", "labels"],
                 opset_version=opset,
                 dynamo=True,
                 external_data=False,
                 dynamic_shapes=shapes,
                 verbose=False,
-                **names,
             )
         except (torch.onnx.OnnxExporterError, RuntimeError) as error:
             reason = str(error).strip().splitlines()[0]
@@ -215,16 +214,15 @@ def _metadata(predictor: Predictor, score_thr: float | None) -> dict[str, Any]:
     test_cfg = head.test_cfg or {}
     if test_cfg.get("with_nms"):
         raise ConfigError("test_cfg.with_nms is set and NMS is not in the graph; export without it")
-    thresholds: float | dict[str, float] | None = score_thr
-    if score_thr is None and (predictor.checkpoint.parent / "thresholds.json").is_file():
-        thresholds = stored_thresholds(predictor.checkpoint, predictor.cfg, predictor.classes)
+    stored = stored_threshold(predictor.checkpoint, predictor.cfg)
     prep = predictor.model.data_preprocessor
     normal = getattr(prep, "_enable_normalize", False)
     return {
         "medkit": medkit.__version__,
         "description": "boxes of lesions; not a medical device",
         "classes": list(predictor.classes),
-        "score_thr": thresholds,
+        "score_thr": stored.score_thr if stored and score_thr is None else score_thr,
+        "class_thr": stored.by_class() if stored else None,
         **_letterbox(predictor),
         "clip": bool(test_cfg.get("clip", True)),
         "min_score": float(test_cfg.get("score_thr", 0.0)),
@@ -242,13 +240,13 @@ def _letterbox(predictor: Predictor) -> dict[str, Any]:
     steps = {type(step).__name__: step for step in predictor.pipeline.transforms}
     resize, pad = steps.get("ResizedArray") or steps.get("Resize"), steps.get("Pad")
     known = {"ResizedArray", "WholeArray", "Resize", "Pad", "PackDetInputs"}
-    square = pad is not None and (pad.size or (pad.pad_to_square and resize is not None and max(resize.scale)))
-    if set(steps) - known or resize is None or not resize.keep_ratio or not square:
+    fits = resize is not None and pad is not None and resize.keep_ratio and (pad.size or pad.pad_to_square)
+    if set(steps) - known or resize is None or pad is None or not fits:
         raise ConfigError(
             f"the test pipeline ({', '.join(steps)}) is no letterbox of one size, which is all that is exported; use "
             "Resize(keep_ratio=True) or LoadResized, then Pad(size=(W, H))"
         )
-    width, height = pad.size or (square, square)
+    width, height = pad.size or (max(resize.scale), max(resize.scale))
     value = pad.pad_val.get("img", 0) if isinstance(pad.pad_val, dict) else pad.pad_val
     divisor = getattr(predictor.model.data_preprocessor, "pad_size_divisor", 1)
     if width % divisor or height % divisor:

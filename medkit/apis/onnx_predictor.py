@@ -83,7 +83,8 @@ class OnnxPredictor(BasePredictor):
     Args:
         path: The .onnx file.
         device: 'cpu' or 'cuda' (with onnxruntime-gpu); default cpu.
-        score_thr: A number for all classes or one by class name; default: what the file holds.
+        score_thr: A number for all classes, one by class name, or 'per-class': those that the file holds; default:
+            the file's one threshold for all classes.
         batch_size: Images that are run together; a file of one image at a time runs them one by one.
         threads: Threads of onnxruntime; default: its own choice.
 
@@ -96,7 +97,7 @@ class OnnxPredictor(BasePredictor):
         self,
         path: str | Path,
         device: str | None = None,
-        score_thr: float | Mapping[str, float] | None = None,
+        score_thr: float | Mapping[str, float] | str | None = None,
         batch_size: int = 8,
         threads: int | None = None,
     ) -> None:
@@ -106,9 +107,11 @@ class OnnxPredictor(BasePredictor):
         except (KeyError, json.JSONDecodeError) as error:
             raise WeightsError(f"{path} holds no metadata of medkit; make it with tools/export_onnx.py") from error
         self.about = about
-        thresholds = about["score_thr"] if score_thr is None else score_thr
+        kept = {None: about["score_thr"], "per-class": about["class_thr"]}
+        thresholds = kept.get(score_thr) if score_thr is None or isinstance(score_thr, str) else score_thr
         if thresholds is None:
-            raise ConfigError(f"{path} holds no threshold; give one: score_thr=0.3, or --score-thr 0.3 to a tool")
+            what = "threshold" if score_thr is None else f"{score_thr} thresholds"
+            raise ConfigError(f"{path} holds no {what}; give one: score_thr=0.3, or --score-thr 0.3 to a tool")
         window = Window(tuple(about["window"]) if about["window"] else None, tuple(about["percentiles"]))
         super().__init__(about["classes"], class_thresholds(thresholds, about["classes"]), batch_size, window)
         self.letterbox = Letterbox(

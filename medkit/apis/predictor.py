@@ -10,7 +10,7 @@ Boxes are those of tools/test.py for the same weights. Any mmdet detector works.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,10 @@ from medkit.data.checks import dataset_configs
 from medkit.data.transforms import LoadResized
 from medkit.engine.checkpoint import resolve_checkpoint
 from medkit.errors import ConfigError, DatasetError
-from medkit.evaluation.thresholds import read_threshold
+from medkit.evaluation.thresholds import StoredThreshold, read_threshold, settings_of
 from medkit.registry import MODELS, TRANSFORMS
 
-__all__ = ["Prediction", "Predictor", "config_of", "stored_thresholds"]
+__all__ = ["Prediction", "Predictor", "config_of", "stored_threshold"]
 
 PER_CLASS = "per-class"
 
@@ -69,8 +69,10 @@ class Predictor(BasePredictor):
         self.checkpoint = resolve_checkpoint(checkpoint)
         self.cfg = config_of(self.checkpoint, config)
         classes = class_names(self.cfg)
+        if isinstance(score_thr, str) and score_thr != PER_CLASS:
+            raise ConfigError(f"score_thr is {score_thr!r}; expected a number, one per class, or {PER_CLASS!r}")
         if score_thr is None or isinstance(score_thr, str):
-            score_thr = stored_thresholds(self.checkpoint, self.cfg, classes, per_class=score_thr == PER_CLASS)
+            score_thr = _stored(self.checkpoint, self.cfg, per_class=score_thr == PER_CLASS)
         self.device = _device(device)
         init_default_scope(self.cfg.get("default_scope", "mmdet"))
         self.pipeline, window = array_pipeline(self.cfg)
@@ -130,29 +132,31 @@ def class_names(cfg: Config) -> tuple[str, ...]:
     raise ConfigError(f"{cfg.filename} names no classes; set metainfo=dict(classes=(...)) in its test data set")
 
 
-def stored_thresholds(
-    checkpoint: Path, cfg: Config, classes: Sequence[str], per_class: bool = False
-) -> float | dict[str, float]:
-    """The threshold, or with ``per_class`` those of the classes, that thresholds.json keeps for a checkpoint.
-
-    Raises:
-        ConfigError: there is none that holds, or none per class.
-    """
+def stored_threshold(checkpoint: Path, cfg: Config) -> StoredThreshold | None:
+    """What thresholds.json keeps for a checkpoint; None where there is nothing that holds for it and its config."""
     evaluators = [cfg.get("test_evaluator") or {}, cfg.get("val_evaluator") or {}]
     flat = [one for each in evaluators for one in (each if isinstance(each, (list, tuple)) else [each])]
-    stored = read_threshold(checkpoint, next((one["iou_thr"] for one in flat if "iou_thr" in one), 0.25))
+    iou_thr = next((one["iou_thr"] for one in flat if "iou_thr" in one), 0.25)
+    return read_threshold(checkpoint, iou_thr, settings_of(cfg))
+
+
+def _stored(checkpoint: Path, cfg: Config, per_class: bool) -> float | dict[str, float]:
+    """The threshold for all classes, or with ``per_class`` those of the classes; an error where there is none."""
+    stored = stored_threshold(checkpoint, cfg)
     if stored is None:
         raise ConfigError(
-            f"no threshold is kept for {checkpoint}; `python tools/test.py CONFIG {checkpoint}` chooses one on the "
-            "validation set, or give one: score_thr=0.3 (on the command line --score-thr 0.3)"
+            f"no threshold that holds is kept for {checkpoint}; `python tools/test.py CONFIG {checkpoint}` chooses one "
+            "on the validation set, or give one: score_thr=0.3 (on the command line --score-thr 0.3)"
         )
-    own = stored.per_class(classes) if per_class else None
-    if per_class and own is None:
+    if not per_class:
+        return stored.score_thr
+    own = stored.by_class()
+    if own is None:
         raise ConfigError(
             f"thresholds.json keeps no thresholds per class for {checkpoint}; delete its entry and run `python "
             f"tools/test.py CONFIG {checkpoint}` again, or use the threshold for all classes"
         )
-    return stored.score_thr if own is None else dict(zip(classes, own, strict=True))
+    return own
 
 
 class ResizedArray(LoadResized):

@@ -56,8 +56,9 @@ def test_other_boxes_are_noticed(exported, centernet, tmp_path):
     spoilt = json.loads(about) | {"interpolation": "nearest"}
     onnx.helper.set_model_props(file, {METADATA: json.dumps(spoilt)})
     onnx.save(file, tmp_path / "spoilt.onnx")
+    other = OnnxPredictor(tmp_path / "spoilt.onnx", score_thr=0.0)
     with pytest.raises(OnnxMismatchError, match="the other"):
-        compare(Predictor(centernet, score_thr=0.0, device="cpu"), OnnxPredictor(tmp_path / "spoilt.onnx", score_thr=0.0))
+        compare(Predictor(centernet, score_thr=0.0, device="cpu"), other)
 
 
 def test_runs_without_torch(exported, prepared, tmp_path):

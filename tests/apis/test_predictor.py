@@ -62,7 +62,8 @@ def test_stored_threshold_is_applied(predictor, centernet, prepared, tmp_path):
     everything = next(predictor(prepared / "images/test_0.png"))
     folder = moved(centernet, tmp_path / "copy")
     median = float(np.median(everything.scores))
-    write_threshold(folder / "epoch_1.pth", StoredThreshold(median, "val.json", 0.5, 10, class_thr=dict.fromkeys(LIVER, 1.0)))
+    stored = StoredThreshold(median, "val.json", 0.5, 10, class_thr=dict.fromkeys(LIVER, 1.0))
+    write_threshold(folder / "epoch_1.pth", stored)
     found = next(Predictor(folder, device="cpu")(prepared / "images/test_0.png"))
     assert 0 < len(found) < len(everything) and found.scores.min() >= median
     np.testing.assert_array_equal(found.bboxes, everything.bboxes[: len(found)])
