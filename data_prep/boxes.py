@@ -18,7 +18,7 @@ TINY = 0.015  # share of the image's shorter side
 def check_boxes(record: Record, classes: tuple[str, ...]) -> None:
     """Clip, reject and note the boxes of one decoded record, in place."""
     if record.mask_size and record.mask_size != (record.width, record.height):
-        record.drop("boxes", "mask_size", f"mask is {record.mask_size}, image is {(record.width, record.height)}")
+        record.drop("boxes", "mask_size", f"annotation is {record.mask_size}, image is {(record.width, record.height)}")
         return
     record.lesions_in = tuple(record.lesions)
     names = {name.casefold(): name for name in classes}

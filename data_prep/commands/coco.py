@@ -12,8 +12,9 @@ from ..coco import coco_dict, number_records, run_facts, write_json
 from ..errors import OptionError, UnreadableImage
 from ..images import decode
 from ..options import Options
-from ..readers import READERS, read_export
+from ..readers import read_export
 from ..records import Record
+from .check import add_input_arguments
 
 HELP = "any layout as one COCO file: boxes are checked, no image is cleaned, dropped as double or written"
 
@@ -22,9 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     parser.add_argument("export", type=Path, help="folder of the raw export; it is only read")
     parser.add_argument("file", type=Path, help="json file to write; file_name is relative to the image folder")
-    parser.add_argument("--reader", choices=["auto", *READERS], default="auto", help="layout of the export")
-    parser.add_argument("--columns", type=Path, metavar="YAML", help="maps the columns of a foreign table to ours")
-    parser.add_argument("--classes", help="lesion classes in their fixed order, a,b,c (default: the layout's own)")
+    add_input_arguments(parser)
     parser.add_argument("--indent", type=int, help="indent the json by so many blanks")
 
 
@@ -33,7 +32,8 @@ def run(args: argparse.Namespace) -> None:
     if args.file.exists():
         raise OptionError(f"coco: {args.file} is there already; name a new file")
     classes = tuple(name.strip() for name in args.classes.split(",")) if args.classes else None
-    options = Options(reader=args.reader, columns=args.columns, classes=classes, indent=args.indent)
+    values = {name: value for name, value in vars(args).items() if name not in ("export", "file", "classes")}
+    options = Options(**values, classes=classes)
     source = read_export(args.export, options)
     digest = hashlib.sha256()
     for record in source.records:

@@ -106,7 +106,7 @@ box_huge | boxes | note | the box covers more than 60 % of the image; kept | loo
     frame
 box_tiny | boxes | note | a side is shorter than 1.5 % of the image's shorter side; kept | look whether it was a slip
     of the mouse
-box_crowd | boxes | note | marks a crowd, not one lesion; rejected | draw single boxes
+box_crowd | boxes | note | marks a crowd, not one lesion; kept as one box | draw single boxes
 box_from_outline | boxes | note | no box was given; made from the outline | nothing
 box_difficult | boxes | note | marked as difficult; kept | nothing
 box_truncated | boxes | note | marked as cut off by the image's edge; kept | nothing
