@@ -139,7 +139,8 @@ def test_thresholds_per_class_are_as_if_the_rest_were_not_there(seed):
     thr = np.array([0.15, 0.6, 0.35, 0.8])
     filtered = []
     for i in images:
-        kept = i.above(0) & (i.pred_scores >= thr.astype(np.float32)[i.pred_labels])
+        kept = i.above(thr)
+        assert (kept == (i.pred_scores >= thr.astype(np.float32)[i.pred_labels])).all()
         filtered.append(ImageBoxes.create(i.pred_bboxes[kept], i.pred_scores[kept], i.pred_labels[kept],
                                           i.gt_bboxes, i.gt_labels, i.gt_ignore, i.gt_areas))  # fmt: skip
     all_of_them, only = match(images, NUM_CLASSES), match(filtered, NUM_CLASSES)

@@ -50,9 +50,10 @@ class ImageBoxes:
             gt_areas=areas.reshape(-1),
         )
 
-    def above(self, score_thr: float) -> np.ndarray:
-        """Mask ``(P,)`` of predictions with score >= score_thr, compared in float32 as scores are."""
-        return self.pred_scores >= np.float32(score_thr)
+    def above(self, score_thr: float | np.ndarray) -> np.ndarray:
+        """Mask ``(P,)`` of predictions with score >= score_thr, one or one per class ``(C,)``; in float32 as scores."""
+        thr = np.asarray(score_thr, np.float32)
+        return self.pred_scores >= (thr if thr.ndim == 0 else thr[self.pred_labels])
 
 
 def box_areas(bboxes: np.ndarray) -> np.ndarray:
