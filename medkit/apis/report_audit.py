@@ -1,7 +1,9 @@
 """Label audit: boxes that detectors see and the file lacks, boxes it has and no detector sees, and doubtful classes.
 
 A detector that has learnt from mostly right labels disagrees with wrong ones (Northcutt et al., "Confident Learning",
-JAIR 2021, for classes). What it is sure of is listed for a human to look at; nothing is corrected here.
+JAIR 2021, for classes). What it is sure of is listed for a human to look at; nothing is corrected here. A missing box is
+the more likely the more often images of the same diagnosis hold that class: a dark spot that looks like a cyst is a
+gallbladder rather than a lesion where the patient has metastases.
 Command: ``python tools/report.py RUN --audit``.
 """
 
@@ -71,17 +73,46 @@ def audit_runs(runs: Sequence[ScoredRun]) -> Audit:
                 f"{run.name} was scored on {run.truth.ann_file}, {runs[0].name} on {first.ann_file}, which differ; "
                 "audit runs that were tested on the same annotation file"
             )
-    return audit([run.report.matches for run in runs], [run.report.thresholds for run in runs], first.gt_ids)
+    matches, thresholds = [run.report.matches for run in runs], [run.report.thresholds for run in runs]
+    return audit(matches, thresholds, first.gt_ids, class_priors(first))
 
 
-def audit(matches: Sequence[Matches], thresholds: Sequence[Thresholds], gt_ids: Sequence[int]) -> Audit:
+def class_priors(truth: GroundTruth) -> np.ndarray:
+    """``(N, C)`` share of the images with an image's diagnosis that hold a box of each class, after the labels.
+
+    One image more is counted, with the classes as often as in the whole set, so that no share is 0. Without
+    diagnoses in the file all are 1.
+    """
+    groups = [str(image.get("diagnosis") or "") for image in truth.images]
+    if not any(groups):
+        return np.ones((len(groups), len(truth.classes)))
+    holds = np.zeros((len(groups), len(truth.classes)))  # (N, C)
+    for row, entries in zip(holds, truth.boxes, strict=True):
+        row[[truth.labels[entry["category_id"]] for entry in entries]] = 1
+    _, group = np.unique(groups, return_inverse=True)
+    sums = np.zeros((group.max() + 1, len(truth.classes)))
+    np.add.at(sums, group, holds)
+    shares = (sums + holds.mean(axis=0)) / (np.bincount(group)[:, None] + 1)
+    return shares[group]
+
+
+def audit(
+    matches: Sequence[Matches],
+    thresholds: Sequence[Thresholds],
+    gt_ids: Sequence[int],
+    priors: np.ndarray | None = None,
+) -> Audit:
     """Find suspected label errors.
 
     Args:
         matches: For each run, the one matching pass over the same images and labels.
         thresholds: For each run, its score threshold, or thresholds ``(C,)``.
         gt_ids: Annotation id of each ground-truth box, in the order of the boxes.
+        priors: ``(N, C)`` how likely each image holds each class, see `class_priors`; the suspicion of a missing
+            box is the score times this.
     """
+    if priors is None:
+        priors = np.ones((matches[0].num_images, matches[0].num_classes))
     events, boxes = matches[0].events, matches[0].boxes
     own = np.mean([_support(one, own_class=True) for one in matches], axis=0)  # (L,)
     other = np.mean([_support(one, own_class=False) for one in matches], axis=0)
@@ -100,7 +131,7 @@ def audit(matches: Sequence[Matches], thresholds: Sequence[Thresholds], gt_ids: 
     surplus = [of_lesion("surplus", i, 1 - max(own[i], other[i]), number, -1) for i in never]
     classes = [of_lesion("class", i, other[i] - own[i], number, int(seen_as[i])) for i in always]
     lesion_ids = [gt_ids[gt] for gt in events.lesion_gts]
-    return Audit(_missing(matches, thresholds), _ranked(surplus), _ranked(classes), lesion_ids, own)
+    return Audit(_missing(matches, thresholds, priors), _ranked(surplus), _ranked(classes), lesion_ids, own)
 
 
 def _class_support(matches: Matches) -> np.ndarray:
@@ -115,7 +146,7 @@ def _support(matches: Matches, own_class: bool) -> np.ndarray:
     return np.where(own == own_class, scores, 0).max(axis=1, initial=0)
 
 
-def _missing(matches: Sequence[Matches], thresholds: Sequence[Thresholds]) -> list[Suspicion]:
+def _missing(matches: Sequence[Matches], thresholds: Sequence[Thresholds], priors: np.ndarray) -> list[Suspicion]:
     """Confident predictions far from every label; those of one spot, of whatever class and run, are one suspicion."""
     pooled = [_unlabelled(one) for one in matches]
     bboxes = np.concatenate([one.boxes.pred_bboxes[keep] for one, keep in zip(matches, pooled, strict=True)])
@@ -126,6 +157,7 @@ def _missing(matches: Sequence[Matches], thresholds: Sequence[Thresholds]) -> li
     source = np.repeat(np.arange(len(matches)), [len(keep) for keep in pooled])
     limits = np.array([np.broadcast_to(thr, matches[0].num_classes) for thr in thresholds])  # (runs, C)
     sure = scores >= limits[source, labels].astype(np.float32)
+    scores = scores * priors[images, labels]
     found: list[Suspicion] = []
     for image in np.unique(images[sure]):
         free = np.flatnonzero(images == image)

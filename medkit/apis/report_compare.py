@@ -22,7 +22,7 @@ from medkit.errors import DatasetError
 from medkit.evaluation.functional import FROC_RATES, RECALLS, compare, confidence_curves
 from medkit.evaluation.tables import without_nan, write_csv, write_json
 from medkit.visualization.curves import plot_f1_confidence, plot_froc, plot_pr
-from medkit.visualization.html import figure_html, page, table_html, text_html
+from medkit.visualization.html import figure_html, page, save_figures, table_html, text_html
 from medkit.visualization.markup import latex_table, markdown_table
 
 __all__ = ["compare_page", "comparison_rows", "describe", "difference_rows", "write_comparison"]
@@ -159,7 +159,9 @@ def write_comparison(runs: Sequence[ScoredRun], out: Path, links: Sequence[str] 
     if differences:
         listed.append((differences, f"Paired differences to {runs[0].name} with 95 % intervals"))
     html, md, tex = (out / f"comparison.{suffix}" for suffix in ("html", "md", "tex"))
-    html.write_text(compare_page(runs, rows, differences, links), encoding="utf-8")
+    content = compare_page(runs, rows, differences, links)
+    save_figures(content, out / "figures")
+    html.write_text(content, encoding="utf-8")
     shown = [(list(table[0]), _shown(table), said) for table, said in listed]
     listing = (f"{said}\n\n{markdown_table(head, cells)}" for head, cells, said in shown)
     md.write_text("\n".join(listing), encoding="utf-8")

@@ -187,12 +187,12 @@ def _where(run: ScoredRun) -> str:
 
 def _method(report: LesionReport) -> str:
     rules = (
-        f"Lesion level: a prediction touches a lesion at IoU {report.iou_thr:g} or more, whatever its class; the surest one "
-        "names the lesion; a prediction that touches none is an over-detection. COCO: matching within the class at IoU "
-        "0.5 to 0.95, at most 100 predictions per image and class. Macro: plain mean over the classes."
+        f"Lesion level: a prediction touches a lesion at IoU {report.iou_thr:g} or more, whatever its class; the "
+        "surest one names the lesion; a prediction that touches none is an over-detection. COCO: matching within the "
+        "class at IoU 0.5 to 0.95, at most 100 predictions per image and class. Macro: plain mean over the classes."
     )
     files = (
         "Beside this page: headline.csv, per_class.csv, confusion_matrix.csv, metrics.json, curves.npz, size.csv, "
-        "place.csv, errors.csv; with the audit suspected_missing.json, suspected_labels.json, audit.csv."
+        "place.csv, errors.csv, figures/; with the audit suspected_missing.json, suspected_labels.json, audit.csv."
     )
     return text_html(rules) + text_html(files)

@@ -12,6 +12,7 @@ from medkit.apis.report_page import headline, run_page
 from medkit.apis.report_runs import ScoredRun, read_run
 from medkit.errors import ConfigError
 from medkit.evaluation.tables import write_csv
+from medkit.visualization.html import save_figures
 
 __all__ = ["report", "write_run"]
 
@@ -73,7 +74,7 @@ def _named(folders: Sequence[str | Path]) -> list[tuple[Path, str]]:
 
 
 def write_run(run: ScoredRun, out: Path, found: Audit | None = None, num_tiles: int = 12) -> Path:
-    """Write report.html and the csv and json files behind it; return the page's path."""
+    """Write report.html, its figures and the csv and json files behind it; return the page's path."""
     run.report.write(out)
     rows = [[said, value, low, high] for said, value, low, high in headline(run.report)]
     write_csv(out / "headline.csv", [["metric", "value", "low", "high"], *rows])
@@ -85,8 +86,10 @@ def write_run(run: ScoredRun, out: Path, found: Audit | None = None, num_tiles: 
     lines = [[one.kind, run.truth.images[one.image]["file_name"], *(f"{v:.1f}" for v in one.bbox), names[one.label],
               names[one.called], f"{one.score:.4f}"] for one in errors]  # fmt: skip
     write_csv(out / "errors.csv", [header, *lines])
+    html = run_page(run, found, num_tiles)
+    save_figures(html, out / "figures")
     path = out / "report.html"
-    path.write_text(run_page(run, found, num_tiles), encoding="utf-8")
+    path.write_text(html, encoding="utf-8")
     return path
 
 

@@ -9,13 +9,14 @@ import base64
 import io
 import re
 from collections.abc import Sequence
-from html import escape
+from html import escape, unescape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["figure_html", "page", "picture_html", "section", "table_html", "text_html"]
+__all__ = ["figure_html", "page", "picture_html", "save_figures", "section", "table_html", "text_html"]
 
 STYLE = """
 :root { color-scheme: light; }
@@ -126,6 +127,21 @@ def picture_html(figure: Figure, caption: str, dpi: int = 85, quality: int = 78)
     data = base64.b64encode(buffer.getvalue()).decode("ascii")
     image = f'<img src="data:image/jpeg;base64,{data}" alt="{escape(caption)}">'
     return f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>\n"
+
+
+def save_figures(html: str, folder: Path) -> list[Path]:
+    """Write the figures of a page as files, numbered, named by their caption: .svg, and .jpg for those of pixels."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in (*folder.glob("[0-9][0-9]_*.svg"), *folder.glob("[0-9][0-9]_*.jpg")):
+        old.unlink()  # of an earlier call, which may have had other figures
+    paths = []
+    found = re.findall(r"<figure[^>]*>\s*(.*?)<figcaption>(.*?)</figcaption></figure>", html, flags=re.DOTALL)
+    for number, (content, caption) in enumerate(found, 1):
+        picture = re.match(r'<img src="data:image/jpeg;base64,([^"]*)"', content)
+        name = f"{number:02d}_{_anchor(unescape(caption))[:40].strip('-')}"
+        paths.append(folder / f"{name}{'.svg' if picture is None else '.jpg'}")
+        paths[-1].write_bytes(content.encode() if picture is None else base64.b64decode(picture[1]))
+    return paths
 
 
 def _anchor(heading: str) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run from a checkout without installation
 
 from medkit.apis.cli import one_line_errors
-from medkit.apis.report_audit import SAME_SPOT, audit, precision_at
+from medkit.apis.report_audit import SAME_SPOT, audit, audit_runs, class_priors, precision_at
 from medkit.apis.report_runs import GroundTruth, ScoredRun, ground_truth, read_run, score_predictions
 from medkit.evaluation.functional.boxes import box_iou
 
@@ -66,7 +66,7 @@ def deletion_rows(run: ScoredRun, results: Path, share: float, seeds: list[int])
     for seed in seeds:
         truth, hidden = without(run.truth, share, seed)
         report = score_predictions(truth, predictions, stored)
-        found = audit([report.matches], [report.thresholds], truth.gt_ids)
+        found = audit([report.matches], [report.thresholds], truth.gt_ids, class_priors(truth))
         count = sum(map(len, hidden.values()))
         rows.append((f"seed {seed}", count, precision_at(found.missing, hidden, (*KS, count))))
     return rows
@@ -86,7 +86,7 @@ def main() -> None:
     run = read_run(args.run, args.split, args.data_root, num_draws=0)
     if args.truth:
         hidden = unlabelled(run.truth, args.truth)
-        found = audit([run.report.matches], [run.report.thresholds], run.truth.gt_ids)
+        found = audit_runs([run])
         count = sum(map(len, hidden.values()))
         rows = [("unlabelled", count, precision_at(found.missing, hidden, (*KS, count)))]
     else:
