@@ -73,7 +73,7 @@ def choose(cfg: Config, checkpoint: Path, metric: LesionMetric, keep: bool, kind
         settings=settings_of(cfg),
     )
     if stored is None:
-        source = f"highest of the grid: F1 is 0 at every threshold on {name}, none is chosen or kept; not fit for use"
+        source = f"not chosen on {name}: F1 is 0 at every threshold there; the highest of the grid, not kept, no use"
         return Threshold(report.score_thr, source)
     source = f"{_prefix(kind)}chosen on {name} by macro F1 {stored.macro_f1:.4f} of {num} images"
     if kind != "global":
