@@ -23,7 +23,9 @@ def find_overlay(pixels: np.ndarray, area: ScanArea) -> Overlay:
     colours = find_colours(pixels, grey, inside) if pixels.ndim == 3 else Colours(np.zeros_like(grey))
     if colours.doppler:
         return Overlay(colours.mask, 0, colours.flow_share, True)
-    bars = cv2.subtract(find_bars(grey), colours.mask)
+    # A ruler beside the bar would make one shape of the two.
+    apart = cv2.subtract(grey, cv2.dilate(colours.mask, np.ones((3, 3), np.uint8))) if colours.mask.any() else grey
+    bars = cv2.subtract(find_bars(apart), colours.mask)
     taken = cv2.max(bars, colours.mask)
     letters, calipers = find_white(grey, inside, taken)
     mask, kinds = colours.mask, {"colour": cv2.countNonZero(colours.mask)}

@@ -90,7 +90,7 @@ def _without_smear(pixels: np.ndarray, chroma: np.ndarray, mask: np.ndarray) -> 
     share = (grey - level) / np.maximum(ink - level, 1)
     coloured = chroma >= 0.45 * strength
     on_black = black & (grey > level + np.maximum(3, 0.03 * (ink - level)))
-    plain = (ink - level > FULL) & ~black & (share > 0.1) & (chroma >= 0.12 * strength)
+    plain = (ink - level > FULL) & ~black & (share > 0.05) & (chroma >= 0.06 * strength)
     hidden = (ink - level <= FULL) & ~black & coloured
     keep = (on_black | plain | hidden).astype(np.uint8) * 255
     return cv2.min(cv2.min(near(mask, 1), near(core, 2)), keep)
