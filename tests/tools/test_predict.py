@@ -138,3 +138,28 @@ def test_dicom_is_shown_as_a_viewer_shows_it(tmp_path):
         (frame,) = read_frames(tmp_path / "scan.dcm")
         np.testing.assert_array_equal(frame.image, expected)
         assert frame.number is None and frame.error is None
+
+
+def test_coloured_and_deep_dicom(tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    from medkit.apis.predict_io import read_frames
+
+    rgb = np.stack([picture(1), picture(2), picture(3)], axis=-1)
+    write_dicom(tmp_path / "colour.dcm", picture()[None])
+    data = pydicom.dcmread(tmp_path / "colour.dcm")
+    data.SamplesPerPixel, data.PhotometricInterpretation, data.PlanarConfiguration = 3, "RGB", 0
+    data.PixelData = rgb.tobytes()
+    data.save_as(tmp_path / "colour.dcm")
+    (frame,) = read_frames(tmp_path / "colour.dcm")
+    np.testing.assert_array_equal(frame.image, rgb[..., ::-1])
+
+    deep = (picture().astype(np.uint16) + 1000)[None]
+    write_dicom(tmp_path / "deep.dcm", deep)
+    data = pydicom.dcmread(tmp_path / "deep.dcm")
+    data.BitsAllocated, data.BitsStored, data.HighBit = 16, 12, 11
+    data.RescaleSlope, data.RescaleIntercept, data.WindowCenter, data.WindowWidth = 2, -2000, [128, 40], [256, 80]
+    data.PixelData = deep.tobytes()
+    data.save_as(tmp_path / "deep.dcm")
+    (frame,) = read_frames(tmp_path / "deep.dcm")
+    expected = np.clip(picture().astype(float) * 2 * 255 / 256 + 0.5, 0, 255).astype(np.uint8)
+    np.testing.assert_array_equal(frame.image, expected)
