@@ -1,9 +1,9 @@
 """Label audit: boxes that detectors see and the file lacks, boxes it has and no detector sees, and doubtful classes.
 
 A detector that has learnt from mostly right labels disagrees with wrong ones (Northcutt et al., "Confident Learning",
-JAIR 2021, for classes). What it is sure of is listed for a human to look at; nothing is corrected here. A missing box is
-the more likely the more often images of the same diagnosis hold that class: a dark spot that looks like a cyst is a
-gallbladder rather than a lesion where the patient has metastases.
+JAIR 2021, for classes). What it is sure of is listed for a human to look at; nothing is corrected here. A missing box
+is the more likely the more often images of the same diagnosis hold that class: a dark spot that looks like a cyst is
+a gallbladder rather than a lesion where the patient has metastases.
 Command: ``python tools/report.py RUN --audit``.
 """
 
