@@ -23,6 +23,7 @@ def error_gallery(run: ScoredRun, errors: Sequence[LesionError], num: int) -> st
     if not num or not errors:
         return "" if not num else text_html("None.")
     names = [*run.report.classes, "nothing"]  # -1 is nothing
+    kinds = {"miss": "Misses", "false positive": "False positives", "confusion": "Confusions"}
 
     def said(one: LesionError) -> str:
         if one.kind == "miss":
@@ -31,7 +32,8 @@ def error_gallery(run: ScoredRun, errors: Sequence[LesionError], num: int) -> st
         what = names[one.called] if one.kind == "false positive" else f"{names[one.label]} called {names[one.called]}"
         return f"{what} {one.score:.2f}"
 
-    caption = f"{min(num, len(errors))} of {len(errors)}, the worst first; dashed: the box in question"
+    kind = kinds[errors[0].kind]
+    caption = f"{kind}: {min(num, len(errors))} of {len(errors)}, the worst first; dashed: the box in question"
     return _pictures(run, errors[:num], said, caption)
 
 
@@ -64,8 +66,8 @@ def audit_section(run: ScoredRun, found: Audit | None, num: int) -> str:
         return ""
     names = [*run.report.classes, "nothing"]
     kinds = {
-        "Suspected missing labels (sure predictions far from every label)": found.missing,
-        "Suspected surplus labels (no run sees them)": found.surplus,
+        "Suspected missing labels": found.missing,  # sure predictions far from every label
+        "Suspected surplus labels": found.surplus,  # no run sees them
         "Suspected wrong classes": found.classes,
     }
 
@@ -73,10 +75,14 @@ def audit_section(run: ScoredRun, found: Audit | None, num: int) -> str:
         seen = [names[label] for label in (one.label, one.proposed) if label >= 0]
         return f"{' or '.join(seen)}? {one.suspicion:.2f}"
 
-    content = text_html("A list for a person to look at, not a correction. The files are named at the end of the page.")
+    content = text_html(
+        "A list for a person to look at, not a correction. Missing: sure predictions far from every label; surplus: "
+        "labels that no run sees; wrong: lesions that all runs call otherwise. The files are named at the end of the page."
+    )
     for heading, listed in kinds.items():
-        content += text_html(f"{heading}: {len(listed)}")
         if listed and num:
-            caption = f"{min(num, len(listed))} of {len(listed)}, the strongest first"
+            caption = f"{heading}: {min(num, len(listed))} of {len(listed)}, the strongest first"
             content += _pictures(run, listed[:num], said, caption)
+        else:
+            content += text_html(f"{heading}: {len(listed)}")
     return content

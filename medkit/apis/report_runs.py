@@ -20,6 +20,7 @@ from medkit.data.checks import dataset_configs
 from medkit.data.lesion_dataset import map_categories, read_coco
 from medkit.errors import ConfigError, DatasetError
 from medkit.evaluation.functional import ImageBoxes
+from medkit.evaluation.metrics.lesion_metric import NO_PATIENT
 from medkit.evaluation.report import LesionReport, build_report
 
 __all__ = ["GroundTruth", "ScoredRun", "read_ground_truth", "read_run", "score_predictions"]
@@ -45,9 +46,9 @@ class GroundTruth:
 
     @property
     def patients(self) -> list[str | None]:
-        """Patient of each image; None where the file names none."""
-        known = (image.get("patient_id") for image in self.images)
-        return [None if patient in (None, "") else str(patient) for patient in known]
+        """Patient of each image; None where the file names none, or says that none is known."""
+        known = [str(image.get("patient_id") or "") for image in self.images]
+        return [None if not patient or patient.startswith(NO_PATIENT) else patient for patient in known]
 
     def path(self, image: int) -> Path:
         """File of the image at a position."""

@@ -61,8 +61,9 @@ def truth(*images, diagnosis=True):
     for number, (name, boxes) in enumerate(images):
         entries.append(dict(id=number, file_name=f"{number}.png") | (dict(diagnosis=name) if diagnosis else {}))
         for (x1, y1, x2, y2), category in boxes:
-            annotations.append(dict(id=len(annotations) + 1, image_id=number, category_id=category,
-                                    bbox=[x1, y1, x2 - x1, y2 - y1], area=(x2 - x1) * (y2 - y1), iscrowd=0))  # fmt: skip
+            box = [x1, y1, x2 - x1, y2 - y1]
+            entry = dict(id=len(annotations) + 1, image_id=number, category_id=category, bbox=box)
+            annotations.append(entry | dict(area=box[2] * box[3], iscrowd=0))
     categories = [dict(id=1, name="cyst"), dict(id=2, name="HCC")]
     content = dict(images=entries, annotations=annotations, categories=categories)
     return ground_truth(Path("val.json"), Path(), content, ("cyst", "HCC"), {1: 0, 2: 1})
@@ -71,7 +72,8 @@ def truth(*images, diagnosis=True):
 def test_priors_are_shares_within_a_diagnosis_and_rank_the_likely_class_first():
     images = [("HCC", [(A, 2)]), ("HCC", [(A, 2), (B, 2)]), ("cyst", [(A, 1)])]
     priors = class_priors(truth(*images))
-    assert priors[0] == pytest.approx([(0 + 1 / 3) / 3, (2 + 2 / 3) / 3]) and priors[0].tolist() == priors[1].tolist()
+    assert priors[0] == pytest.approx([(0 + 1 / 3) / 3, (2 + 2 / 3) / 3])
+    assert priors[0].tolist() == priors[1].tolist()
     assert class_priors(truth(*images, diagnosis=False)).tolist() == [[1, 1]] * 3
     one = matches(([(FAR, 0.9, 0)], []), ([(FAR, 0.5, 1)], []), ([], []))
     assert [s.image for s in audit([one], [0.4], []).missing] == [0, 1]

@@ -175,6 +175,10 @@ def test_ground_truth_follows_mmdet(data, tmp_path):
             boxes = [(e["bbox"][:2], ours.labels[e["category_id"]], e["iscrowd"]) for e in ours.boxes[position]]
             assert boxes == [(i["bbox"][:2], i["bbox_label"], i["ignore_flag"]) for i in info["instances"]]
     assert read_run(run, num_draws=0).report.num_images == 6
+    content["images"][0]["patient_id"] = "no-id:a.png"  # data_prep's mark
+    path.write_text(json.dumps(content))
+    patients = read_run(run, num_draws=0).truth.patients
+    assert patients.count(None) == 1 and "test0" in patients
 
 
 @pytest.mark.parametrize(
