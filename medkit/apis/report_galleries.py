@@ -77,7 +77,7 @@ def audit_section(run: ScoredRun, found: Audit | None, num: int) -> str:
 
     content = text_html(
         "A list for a person to look at, not a correction. Missing: sure predictions far from every label; surplus: "
-        "labels that no run sees; wrong: lesions that all runs call otherwise. The files are named at the end of the page."
+        "labels that no run sees; wrong: lesions that all runs call otherwise. Their files are named at the end."
     )
     for heading, listed in kinds.items():
         if listed and num:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -76,7 +77,7 @@ def _named(folders: Sequence[str | Path]) -> list[tuple[Path, str]]:
 def write_run(run: ScoredRun, out: Path, found: Audit | None = None, num_tiles: int = 12) -> Path:
     """Write report.html, its figures and the csv and json files behind it; return the page's path."""
     run.report.write(out)
-    rows = [[said, value, low, high] for said, value, low, high in headline(run.report)]
+    rows = [[said, *("" if math.isnan(v) else v for v in values)] for said, *values in headline(run.report)]
     write_csv(out / "headline.csv", [["metric", "value", "low", "high"], *rows])
     sizes = [(image["width"], image["height"]) for image in run.truth.images]
     _write_where(run, sizes, out)
