@@ -41,16 +41,20 @@ def write_results(
     if num_tiles > 0:
         chosen = choose_images(report.events, report.score_thr, report.num_images, num_tiles)
         outcomes = _outcomes(report.events, report.score_thr, report.num_images)  # (N, 4)
-        tiles = [_tile(metric.image_results[i], report.score_thr, outcomes[i]) for i in chosen]
-        title = f"{len(tiles)} of {report.num_images} images, predictions at score >= {report.score_thr:.2f}"
+        tiles = [_tile(metric.image_results[i], report.thresholds, outcomes[i]) for i in chosen]
+        title = f"{len(tiles)} of {report.num_images} images, predictions at {_at(report)}"
         paths.append(out / "sheet.png")
         prediction_sheet(tiles, report.classes, title=title, path=paths[-1])
     return paths
 
 
+def _at(report: LesionReport) -> str:
+    return f"score >= {report.score_thr:.2f}" if report.class_thr is None else "each class's own threshold"
+
+
 def _matrix_title(report: LesionReport) -> str:
     return (
-        f"lesion level: IoU >= {report.iou_thr:g}, score >= {report.score_thr:.2f}\n"
+        f"lesion level: IoU >= {report.iou_thr:g}, {_at(report)}\n"
         f"{int(report.table.lesions.sum())} lesions in {report.num_images} images"
     )
 
@@ -111,7 +115,7 @@ def _spread(indices: np.ndarray, num: int) -> list[int]:
     return indices[np.linspace(0, len(indices) - 1, num).round().astype(int)].tolist()
 
 
-def _tile(result: ImageResult, score_thr: float, outcome: np.ndarray) -> SheetTile:
+def _tile(result: ImageResult, score_thr: float | np.ndarray, outcome: np.ndarray) -> SheetTile:
     if result.img_path is None or not Path(result.img_path).is_file():
         raise DatasetError(
             f"the sheet needs image {result.img_path}, which is not there; put 'img_path' into meta_keys, "
