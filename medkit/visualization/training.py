@@ -44,8 +44,8 @@ def plot_training(
     train = [row for row in rows if row["split"] == "train"]
     val = [row for row in rows if row["split"] == "val"]
     monitors = [name for name in _names(train) if name.startswith("selfsup/") and not name.endswith("rank")]
-    figure = new_figure(9.6, 3.9)
-    left, right = figure.subplots(1, 2)
+    figure = new_figure(9.6, 4.4)
+    left, right = figure.subplots(1, 2, sharex=True)
     _draw(left, train, {name: name for name in _names(train) if "loss" in name})
     if monitors and not val:
         _draw(right, train, {name: name for name in monitors})
@@ -82,7 +82,7 @@ def _draw(axes: Axes, rows: Sequence[Row], named: Mapping[str, str]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.locator_params(axis="x", integer=True)
     if axes.lines:
-        axes.legend(fontsize=8, framealpha=0.85)
+        axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3)  # below: it hides no point
     else:
         axes.text(0.5, 0.5, "nothing yet", transform=axes.transAxes, ha="center", color="0.5")
 
