@@ -108,7 +108,8 @@ def read_run(
 def _stored_metrics(folder: Path, results: Path) -> dict:
     for file in ("predictions.json", "metrics.json"):
         if not (results / file).is_file():
-            split = "" if results.name == "test" else f" --split {results.name}"
+            other = f" --cfg-options test_dataloader.dataset.ann_file=annotations/{results.name}.json --out {results}"
+            split = {"test": "", "val": " --split val"}.get(results.name, other)
             raise ConfigError(
                 f"{results / file} does not exist, so there is nothing to report; make it with "
                 f"`python tools/test.py {next(iter(sorted(folder.glob('*.py'))), 'CONFIG.py')} {folder}{split}`"

@@ -123,6 +123,8 @@ def test_untested_run_names_the_command(data, tmp_path, monkeypatch, capsys):
     assert error.count("\n") == 1 and f"`python tools/test.py {run / 'centernet.py'} {run}`" in error
     assert run_tool(monkeypatch, run, "--split", "val") == 2
     assert "--split val`" in capsys.readouterr().err
+    assert run_tool(monkeypatch, run, "--split", "train") == 2
+    assert f"ann_file=annotations/train.json --out {run / 'train'}`" in capsys.readouterr().err
 
 
 def test_changed_labels_are_refused(data, tmp_path, monkeypatch, capsys):
