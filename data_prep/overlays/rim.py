@@ -89,8 +89,11 @@ def _without_smear(pixels: np.ndarray, chroma: np.ndarray, mask: np.ndarray) -> 
     ink = near(cv2.min(grey, core), 2).astype(np.float32)
     share = (grey - level) / np.maximum(ink - level, 1)
     coloured = chroma >= 0.45 * strength
-    on_black = black & (grey > level + np.maximum(3, 0.03 * (ink - level)))
-    plain = (ink - level > FULL) & ~black & (share > 0.05) & (chroma >= 0.06 * strength)
+    ring = cv2.subtract(near(core, SMEAR - 1), near(core, 3))
+    smeared = np.count_nonzero(cv2.min(ring, chroma) > 2) > 0.05 * cv2.countNonZero(ring)
+    faint = 2 if smeared else 1  # without smear the faintest colour is ink
+    on_black = black & (grey > level + np.maximum(1.5 * faint, 0.015 * faint * (ink - level)))
+    plain = (ink - level > FULL) & ~black & (share > 0.05 * faint) & (chroma >= 0.06 * faint * strength)
     hidden = (ink - level <= FULL) & ~black & coloured
     keep = (on_black | plain | hidden).astype(np.uint8) * 255
     return cv2.min(cv2.min(near(mask, 1), near(core, 2)), keep)

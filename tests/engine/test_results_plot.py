@@ -101,7 +101,7 @@ def test_tensorboard_backend(tmp_path):
         work_dir=tmp_path / "run",
         data_root=root,
         quick=True,
-        cfg_options={"visualizer.vis_backends": backends},
+        cfg_options={"visualizer.vis_backends": backends, "visualizer.name": "tensorboard"},  # a name is made once
     )
     train_config(cfg)
     [events] = (tmp_path / "run").glob("*/vis_data/events.out.tfevents.*")
