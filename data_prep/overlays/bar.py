@@ -15,8 +15,11 @@ def find_bars(grey: np.ndarray) -> np.ndarray:
     """Mask (H, W) uint8 0/255 of the wedges in a grey frame: they stand apart from the scan, on black."""
     mask = np.zeros_like(grey)
     small = cv2.resize(grey, None, fx=1 / COARSE, fy=1 / COARSE, interpolation=cv2.INTER_AREA)
-    count, _, stats, _ = cv2.connectedComponentsWithStats((small > LIT).astype(np.uint8), connectivity=4)
-    for x, y, width, height, _ in (COARSE * stats[1:count]).tolist():
+    lit = (small > LIT).astype(np.uint8)
+    # Without what is wide, a bar that touches the scan is a shape of its own.
+    narrow = cv2.subtract(lit, cv2.morphologyEx(lit, cv2.MORPH_OPEN, np.ones((1, 60 // COARSE + 2), np.uint8)))
+    shapes = [cv2.connectedComponentsWithStats(part, connectivity=4)[2][1:] for part in (lit, narrow)]
+    for x, y, width, height, _ in (COARSE * np.concatenate(shapes)).tolist():
         if height >= SLENDER * (width - 2 * COARSE) and 300 <= width * height <= 0.2 * grey.size:
             top, left = max(0, y - 2 * COARSE), max(0, x - COARSE)
             _mark_bar(grey[top : y + height + 2 * COARSE, left : x + width + COARSE], mask[top:, left:])

@@ -53,7 +53,7 @@ def find_white(grey: np.ndarray, inside: np.ndarray, taken: np.ndarray) -> tuple
         cv2.drawMarker(lines, (x, y), 255, cv2.MARKER_CROSS, 2 * ARM + 3, 3)
     strong = cv2.max(across, down)
     _dotted_lines(lines, strong, centres)
-    core = _with_beams(grey, core, down)
+    core = _with_beams(grey, _along_line(grey, core, across), down)
     letters = with_rim(grey, core)
     calipers = cv2.min(lines, cv2.threshold(strong, FAINT // 2, 255, cv2.THRESH_BINARY)[1])
     calipers = with_rim(grey, calipers)
@@ -114,6 +114,22 @@ def _letters(grey: np.ndarray, sharp: np.ndarray, taken: np.ndarray, centres: li
     core = np.zeros_like(sharp)
     core.ravel()[spots[good[part]]] = 255
     return core
+
+
+def _along_line(grey: np.ndarray, core: np.ndarray, across: np.ndarray) -> np.ndarray:
+    """``core`` and the fainter strokes in the same rows: the rest of a line of text, where it crosses bright tissue."""
+    if not cv2.countNonZero(core):
+        return core
+    rows = slice(int(np.flatnonzero(core.any(axis=1))[0]), int(np.flatnonzero(core.any(axis=1))[-1]) + 1)
+    part = core[rows].copy()
+    faint = ((across[rows] > FAINT // 2) & (grey[rows] >= INK - 40)).astype(np.uint8) * 255
+    beside = np.ones((1, 2 * NEAR + 1), np.uint8)
+    count = -1
+    while count != (count := cv2.countNonZero(part)):
+        part = cv2.max(part, cv2.min(cv2.dilate(part, beside), faint))
+    result = core.copy()
+    result[rows] = part
+    return result
 
 
 def _with_beams(grey: np.ndarray, core: np.ndarray, down: np.ndarray) -> np.ndarray:
