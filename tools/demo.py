@@ -45,7 +45,7 @@ def main() -> None:
     """Run the steps one after the other."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", default="work_dirs/demo", help="folder of the demo; emptied first")
-    parser.add_argument("--patients", type=int, default=850, help="phantom patients, about four frames each")
+    parser.add_argument("--patients", type=int, default=800, help="phantom patients, about four frames each")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="train for two iterations only")
     args = parser.parse_args()
