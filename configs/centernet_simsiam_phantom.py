@@ -1,5 +1,5 @@
-# Reaches: test AP50 .659, macro F1 .728 on phantom images (docs/detection.md, seed 0); says nothing about patients.
-# Takes: 11 min on two CPU cores with bfloat16, after SimSiam. ResNet-18 at stride 16, 128 px, unfrozen stage by stage.
+# Reaches: test AP50 .700, macro F1 .737 on phantom images (docs/detection.md, seed 0); says nothing about patients.
+# Takes: 8 min on two CPU cores with bfloat16, after SimSiam. ResNet-18 at stride 16, 128 px, unfrozen stage by stage.
 # Command: python tools/train.py configs/centernet_simsiam_phantom.py, or `make demo`
 _base_ = [
     './_base_/datasets/lesions.py',
