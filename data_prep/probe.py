@@ -69,8 +69,3 @@ def probe(path: str, min_size: int, frame: int | None = None) -> Probe:
         doppler=overlay.doppler,
         change=picture.change,
     )
-
-
-def thumb_of(probe: Probe) -> np.ndarray:
-    """Thumbnail (64, 64) uint8 of the scan area."""
-    return np.frombuffer(probe.thumb, np.uint8).reshape(THUMB, THUMB)

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from medkit.errors import DatasetError
+from medkit.pixels import scale_to_uint8
 
 __all__ = ["Frame", "Window", "find_files", "frames_of", "is_video", "read_frames", "to_uint8"]
 
@@ -63,8 +64,7 @@ def to_uint8(image: np.ndarray, window: Window) -> np.ndarray:
     values = image.astype(np.float32)
     if not np.isfinite(values).all():
         raise DatasetError("image holds NaN or infinity; expected finite values")
-    low, high = np.percentile(values, window.percentiles) if window.window is None else window.window
-    return np.clip((values - low) * (255 / max(high - low, 1e-6)) + 0.5, 0, 255).astype(np.uint8)
+    return scale_to_uint8(values, window.window, window.percentiles)
 
 
 def frames_of(source: str | Path | np.ndarray | Frame) -> Iterator[Frame]:

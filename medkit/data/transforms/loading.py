@@ -17,6 +17,7 @@ from mmdet.datasets.transforms import Resize
 from mmdet.structures.bbox import autocast_box_type
 
 from medkit.errors import ConfigError, DatasetError
+from medkit.pixels import scale_to_uint8
 from medkit.registry import TRANSFORMS
 
 _FLAGS = (
@@ -52,10 +53,7 @@ def read_image(
         )
     if image.dtype == np.uint8:
         return image
-    values = image.astype(np.float32)
-    low, high = np.percentile(values, percentiles) if window is None else window
-    scaled = (values - low) * (255 / max(high - low, 1e-6))
-    return np.clip(scaled + 0.5, 0, 255).astype(np.uint8)
+    return scale_to_uint8(image, window, percentiles)
 
 
 def _check_window(window: tuple[float, float] | None, percentiles: tuple[float, float]) -> None:
