@@ -12,6 +12,11 @@ REGISTRIES = sorted(name for name in dir(registry) if name.isupper() and not nam
 ARGUMENTS: dict[str, dict] = {
     "CenterNetHead": dict(in_channels=8, feat_channels=8, num_classes=2),
     "LoadResized": dict(scale=(64, 64)),
+    "SpatialSiamese": dict(
+        backbone=dict(type="mmpretrain.ResNet", depth=18),
+        neck=dict(type="mmpretrain.LinearNeck", in_channels=512, out_channels=128, gap_dim=2, norm_cfg=None),
+        head=dict(type="medkit.PairDistanceLoss"),
+    ),
     "PretrainedBackbone": dict(checkpoint="file.pth"),
     "FreezeAwareOptimWrapperConstructor": dict(
         optim_wrapper_cfg=dict(type="OptimWrapper", optimizer=dict(type="SGD", lr=0.1))

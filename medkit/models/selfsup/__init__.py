@@ -1,5 +1,15 @@
 """Self-supervised pre-training: what mmpretrain's models lack."""
 
+from medkit.models.selfsup.correlation import CrossCorrelationHead
+from medkit.models.selfsup.pair_distance import PairDistanceLoss
+from medkit.models.selfsup.projector import ProjectionNeck
 from medkit.models.selfsup.similarity import CosineSimilarityLoss
+from medkit.models.selfsup.spatial_siamese import SpatialSiamese
 
-__all__ = ["CosineSimilarityLoss"]
+__all__ = [
+    "CosineSimilarityLoss",
+    "CrossCorrelationHead",
+    "PairDistanceLoss",
+    "ProjectionNeck",
+    "SpatialSiamese",
+]
