@@ -39,7 +39,11 @@ setup(
         "dask": ["distributed>=2024.1"],
         "tensorboard": ["tensorboard>=2.14"],
         "onnx": ["onnx>=1.18", "onnxruntime>=1.20", "onnxscript>=0.5"],
+        "tabular": ["pyarrow>=16"],
+        "genetics": ["bed-reader>=1.0"],
         "dev": [
+            "pyarrow>=16",
+            "bed-reader>=1.0",
             "pytest>=8",
             "ImageHash>=4.3",
             "ruff>=0.6",
