@@ -1,4 +1,5 @@
-# SimSiam's schedule and the run folder: SGD, lr 0.05 per 256 images, cosine by epoch, predictor lr constant.
+# Schedule and run folder of all pre-training: SGD, lr 0.05 per 256 images, cosine by epoch. runtime_simsiam.py and
+# runtime_ssl_adamw.py change what a method or a transformer needs otherwise.
 default_scope = 'mmpretrain'
 seed = 0
 max_epochs = 100
@@ -9,7 +10,6 @@ sync_bn = 'torch'  # with several GPUs; SimSiam loses three points of ImageNet a
 optim_wrapper = dict(
     type='mmengine.OptimWrapper',
     optimizer=dict(type='mmengine.SGD', lr='${lr}', momentum=0.9, weight_decay=1e-4),
-    paramwise_cfg=dict(custom_keys=dict(predictor=dict(fix_lr=True))),
 )
 auto_scale_lr = dict(enable=True, base_batch_size=256)
 param_scheduler = [
@@ -26,12 +26,14 @@ default_hooks = dict(
     checkpoint=dict(type='medkit.SafeCheckpointHook', interval=1, max_keep_ckpts=1),
     sampler_seed=dict(type='mmengine.DistSamplerSeedHook'),
 )
-custom_hooks = [
+monitored = None  # outputs that the monitor watches; None: the projector's and, where there is one, the predictor's
+method_hooks = []  # what a method needs besides
+hooks = [
     dict(type='medkit.EpochSeedHook'),
     dict(type='medkit.RunFolderHook'),
-    dict(type='medkit.FixPredictorLRHook'),
-    dict(type='medkit.CollapseMonitorHook'),
+    dict(type='medkit.CollapseMonitorHook', outputs='${monitored}'),
 ]
+custom_hooks = '${hooks + method_hooks}'
 randomness = dict(seed='${seed}', deterministic=False)
 env_cfg = dict(
     cudnn_benchmark=True,

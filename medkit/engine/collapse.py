@@ -43,6 +43,11 @@ def output_spread(z: Tensor) -> Tensor:
     return torch.stack((std_ratio, rank))
 
 
+def _vectors(output: Tensor) -> Tensor:
+    """(B, C) of an output of any shape: the mean over tokens (B, N, C) or over a map (B, C, H, W)."""
+    return output.mean(dim=1) if output.dim() == 3 else output.flatten(2).mean(dim=2) if output.dim() > 3 else output
+
+
 @HOOKS.register_module()
 class CollapseMonitorHook(Hook):
     """Logs the spread of the outputs and warns when they have collapsed.
@@ -58,7 +63,9 @@ class CollapseMonitorHook(Hook):
         warn_below: warn when a ratio of std to 1/sqrt(d) is lower; healthy is about 0.6 to 1.
         min_rank: warn when the effective rank of z is lower; 1 means that all outputs lie on one line.
         num_batches: how many of the last batches count.
-        outputs: name in the log -> dotted name of the module whose output it is.
+        outputs: name in the log -> dotted name of the module whose output it is; default: ``neck``, and
+            ``head.predictor`` where the model has one. Of outputs with positions, (B, N, C) tokens or (B, C, H, W)
+            maps, the mean over the positions counts.
 
     Raises:
         ConfigError: an argument is out of range, or the model has no such module.
@@ -85,9 +92,9 @@ class CollapseMonitorHook(Hook):
         self.interval = interval
         self.warn_below = warn_below
         self.min_rank = min_rank
-        self.outputs = dict(outputs or {"z": "neck", "p": "head.predictor"})
-        length = 2 * num_batches  # each batch passes twice, once per view
-        self._spreads: dict[str, deque[Tensor]] = {name: deque(maxlen=length) for name in self.outputs}
+        self.outputs = dict(outputs or {})
+        self.length = 2 * num_batches  # each batch passes twice, once per view
+        self._spreads: dict[str, deque[Tensor]] = {}
         self._batch_size = 0
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
 
@@ -95,6 +102,9 @@ class CollapseMonitorHook(Hook):
         """Listen to the outputs."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         modules = dict(model.named_modules())
+        if not self.outputs:
+            self.outputs = {"z": "neck"} | ({"p": "head.predictor"} if "head.predictor" in modules else {})
+        self._spreads = {name: deque(maxlen=self.length) for name in self.outputs}
         for name, path in self.outputs.items():
             if path not in modules:
                 raise ConfigError(
@@ -122,7 +132,7 @@ class CollapseMonitorHook(Hook):
 
     def _recorder(self, name: str) -> Callable:
         def record(module: nn.Module, args: tuple, output: Tensor | tuple[Tensor, ...]) -> None:
-            z = output[0] if isinstance(output, (tuple, list)) else output
+            z = _vectors(output[0] if isinstance(output, (tuple, list)) else output)  # (B, C)
             if module.training and len(z) > 1:
                 self._batch_size = len(z)
                 self._spreads[name].append(output_spread(z))  # stays on the device: no wait for it

@@ -1,21 +1,15 @@
-# SimSiam (Chen and He 2021) on ResNet-18, whose projector is as wide as its features: 512-512-2048.
+# SimSiam (Chen and He 2021); the projector is as wide as ResNet-18's features: 512-512-2048.
 model = dict(
     type='mmpretrain.SimSiam',
-    data_preprocessor=dict(
-        type='mmpretrain.SelfSupDataPreprocessor',
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        to_rgb=True,
-    ),
-    backbone=dict(type='mmpretrain.ResNet', depth=18, norm_cfg=dict(type='BN'), zero_init_residual=True),
+    data_preprocessor='${data_preprocessor}',
+    backbone='${encoder}',
     neck=dict(
-        type='mmpretrain.NonLinearNeck',
-        in_channels=512,
+        type='medkit.ProjectionNeck',
+        in_channels='${features}',
         hid_channels=512,
         out_channels=2048,
         num_layers=3,
         with_last_bn_affine=False,
-        norm_cfg=dict(type='BN1d'),
     ),
     head=dict(
         type='mmpretrain.LatentPredictHead',
