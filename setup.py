@@ -41,7 +41,10 @@ setup(
         "onnx": ["onnx>=1.18", "onnxruntime>=1.20", "onnxscript>=0.5"],
         "tabular": ["pyarrow>=16"],
         "genetics": ["bed-reader>=1.0"],
+        "selfsup": ["faiss-cpu>=1.9", "scikit-learn>=1.5"],
         "dev": [
+            "faiss-cpu>=1.9",
+            "scikit-learn>=1.5",
             "pyarrow>=16",
             "bed-reader>=1.0",
             "pytest>=8",
