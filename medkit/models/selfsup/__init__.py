@@ -2,16 +2,27 @@
 
 from medkit.models.selfsup.contig import ContIG
 from medkit.models.selfsup.correlation import CrossCorrelationHead
+from medkit.models.selfsup.info_nce import InfoNCELoss, info_nce
 from medkit.models.selfsup.pair_distance import PairDistanceLoss
 from medkit.models.selfsup.projector import ProjectionNeck
+from medkit.models.selfsup.saliency_preprocessor import SaliencyDataPreprocessor
 from medkit.models.selfsup.similarity import CosineSimilarityLoss
 from medkit.models.selfsup.spatial_siamese import SpatialSiamese
+from medkit.models.selfsup.ssit import SSiT
+from medkit.models.selfsup.ssit_head import SSiTHead
+from medkit.models.selfsup.ssit_vit import SaliencyViT
 
 __all__ = [
     "ContIG",
     "CosineSimilarityLoss",
     "CrossCorrelationHead",
+    "InfoNCELoss",
     "PairDistanceLoss",
     "ProjectionNeck",
+    "SSiT",
+    "SSiTHead",
+    "SaliencyDataPreprocessor",
+    "SaliencyViT",
     "SpatialSiamese",
+    "info_nce",
 ]
