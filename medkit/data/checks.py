@@ -6,7 +6,8 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
-from medkit.data.lesion_dataset import map_categories, read_coco
+from medkit.data.lesion_dataset import map_categories
+from medkit.data.unlabelled import read_listing
 from medkit.errors import DatasetError, MedkitError
 
 
@@ -26,7 +27,7 @@ def dataset_configs(cfg: Config) -> dict[str, list[ConfigDict]]:
 def check_dataset(cfg: Config, loaders: tuple[str, ...] = ("train", "val", "test")) -> list[str]:
     """Problems of the data sets that a config names, one line each; empty when all is well.
 
-    Checked: annotation files exist and are COCO, categories fit the classes, classes fit the head, no image
+    Checked: annotation files exist and can be read, categories fit the classes, classes fit the head, no image
     file and no patient is in two splits, every image file exists, no split is empty. Data sets that are not `medkit.LesionDataset`
     or `medkit.UnlabelledImages` are left to their own class.
     """
@@ -59,7 +60,7 @@ def num_images(datasets: list[ConfigDict]) -> int | None:
     for dataset in datasets:
         if not str(dataset.type).startswith("medkit.") or not dataset.get("ann_file"):
             return None
-        count = len(read_coco(Path(dataset.get("data_root") or "") / dataset.ann_file)["images"])
+        count = len(read_listing(Path(dataset.get("data_root") or "") / dataset.ann_file)["images"])
         indices = dataset.get("indices")
         total += count if indices is None else min(count, indices if isinstance(indices, int) else len(indices))
     return total
@@ -75,7 +76,7 @@ def _check_split(
             "--data-root (`data_root` in the config)"
         )
     ann_file = root / dataset.ann_file
-    content = read_coco(ann_file)
+    content = read_listing(ann_file)
     if dataset.type == "medkit.LesionDataset":
         classes = tuple(dataset.get("metainfo", {}).get("classes", ()))
         map_categories(content, classes, dataset.get("class_map"), ann_file)

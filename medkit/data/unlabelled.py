@@ -1,8 +1,9 @@
-"""Images without labels, for self-supervision: the training images of a prepared set, or any folder.
+"""Images without labels, for self-supervision: the training images of a prepared or graded set, or any folder.
 
 Command: ``python tools/train.py configs/simsiam_liver.py``.
 """
 
+import csv
 from pathlib import Path
 
 from mmengine.dataset import BaseDataset
@@ -16,16 +17,18 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
 @DATASETS.register_module()
 class UnlabelledImages(BaseDataset):
-    """The images that a COCO file lists, its annotations unread; or all images of a folder, however deep.
+    """The images that an annotation file lists, labels unread; or all images of a folder, however deep.
 
     Samples are ``dict(img_path, img_id)``. Held-out images never enter pre-training: where one of the
-    ``held_out`` files exists and lists an image of this data set, construction fails.
+    ``held_out`` files exists and holds out an image of this data set, construction fails.
 
     Args:
-        ann_file: COCO file under ``data_root``; empty: every image below ``data_prefix['img']`` is taken.
+        ann_file: file under ``data_root``: COCO, or the ``labels.csv`` of ``python -m data_prep fundus``, of which the
+            rows of split train are taken, graded or not; empty: every image below ``data_prefix['img']`` is taken.
         data_root: folder of the prepared set.
         data_prefix: ``dict(img='images/')``, the folder of the images under ``data_root``.
-        held_out: COCO files under ``data_root`` whose images must not be used.
+        held_out: files under ``data_root`` whose images must not be used: all of a COCO file, the rows of
+            another split than train of a csv.
         kwargs: as for `mmengine.dataset.BaseDataset` (``pipeline``, ``indices``, ...).
 
     Raises:
@@ -38,7 +41,7 @@ class UnlabelledImages(BaseDataset):
         *,
         data_root: str = "",
         data_prefix: dict | None = None,
-        held_out: tuple[str, ...] = ("annotations/val.json", "annotations/test.json"),
+        held_out: tuple[str, ...] = ("annotations/val.json", "annotations/test.json", "labels.csv"),
         **kwargs,
     ) -> None:
         self.held_out = tuple(held_out)
@@ -55,7 +58,7 @@ class UnlabelledImages(BaseDataset):
                 "with --data-root (or set data_root and data_prefix in the config)"
             )
         if self.ann_file:
-            names = [image["file_name"] for image in read_coco(self.ann_file)["images"]]
+            names = [image["file_name"] for image in read_listing(self.ann_file)["images"]]
         else:
             files = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
             names = [path.relative_to(folder).as_posix() for path in files]
@@ -71,10 +74,47 @@ class UnlabelledImages(BaseDataset):
             path = Path(self.data_root, file)
             if not path.is_file():
                 continue
-            shared = names.intersection(image["file_name"] for image in read_coco(path)["images"])
+            shared = names.intersection(image["file_name"] for image in read_listing(path, held_out=True)["images"])
             if shared:
                 raise DatasetError(
                     f"{len(shared)} of {len(names)} unlabelled images are held out by {path} "
-                    f"(first: {min(shared)}); pre-train on ann_file='annotations/train.json', "
+                    f"(first: {min(shared)}); pre-train on ann_file='annotations/train.json' or 'labels.csv', "
                     "or split the set again with data_prep"
                 )
+
+
+def read_listing(path: str | Path, held_out: bool = False) -> dict:
+    """Content of an annotation file in COCO's terms: ``images`` with ``file_name`` and, where known, ``patient_id``.
+
+    Args:
+        path: COCO file, or a csv with the columns image and split (and patient).
+        held_out: of a csv, the rows of other splits in place of those of train.
+
+    Raises:
+        DatasetError: file missing or unreadable, a column missing, or a patient both in train and held out.
+    """
+    path = Path(path)
+    if path.suffix != ".csv":
+        return read_coco(path)
+    if not path.is_file():
+        raise DatasetError(f"{path} does not exist; write it with `python -m data_prep fundus EXPORT {path.parent}`")
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    if not rows or not {"image", "split"} <= rows[0].keys():
+        raise DatasetError(f"{path} has the columns {list(rows[0]) if rows else []}; image and split are needed")
+    _check_patients(rows, path)
+    images = [
+        {"file_name": row["image"], "patient_id": row.get("patient") or None}
+        for row in rows
+        if (row["split"] != "train") == held_out
+    ]
+    return {"images": images, "annotations": [], "categories": []}
+
+
+def _check_patients(rows: list[dict[str, str]], path: Path) -> None:
+    train, others = ({r["patient"] for r in rows if r.get("patient") and (r["split"] == "train") == t} for t in (1, 0))
+    if train & others:
+        raise DatasetError(
+            f"{len(train & others)} patients of {path} are in train and in another split (first: {min(train & others)}); "
+            "split by patient with data_prep"
+        )

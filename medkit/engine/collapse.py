@@ -6,7 +6,7 @@ normalisation each of d channels has a standard deviation of about 1/sqrt(d) whe
 and 0 when they are all the same. Command: ``python tools/train.py configs/simsiam_liver.py``.
 """
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 
 import torch
@@ -52,8 +52,8 @@ def _vectors(output: Tensor) -> Tensor:
 class CollapseMonitorHook(Hook):
     """Logs the spread of the outputs and warns when they have collapsed.
 
-    Two outputs are watched by forward hooks: ``z`` (the projector's) and ``p`` (the predictor's). ``p`` is
-    the sharper sign: SimSiam's projector ends in a batch norm, which gives each channel of ``z`` unit
+    Two outputs are watched by forward hooks: ``z`` (the projector's) and, in methods that have one, ``p`` (the
+    predictor's). ``p`` is the sharper sign: SimSiam's projector ends in a batch norm, which gives each channel of ``z`` unit
     variance within the batch, so that ``z`` still looks spread out when a network without stop-gradient has
     collapsed (see docs/simsiam.md). Scalars, averaged over the last batches and over all ranks, appear in the
     training log: ``selfsup/std_ratio`` (z), ``selfsup/std_ratio_p``, ``selfsup/rank`` (effective rank of z).
@@ -93,8 +93,8 @@ class CollapseMonitorHook(Hook):
         self.warn_below = warn_below
         self.min_rank = min_rank
         self.outputs = dict(outputs or {})
-        self.length = 2 * num_batches  # each batch passes twice, once per view
-        self._spreads: dict[str, deque[Tensor]] = {}
+        length = 2 * num_batches  # each batch passes twice, once per view
+        self._spreads: defaultdict[str, deque[Tensor]] = defaultdict(lambda: deque(maxlen=length))
         self._batch_size = 0
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
 
@@ -104,7 +104,6 @@ class CollapseMonitorHook(Hook):
         modules = dict(model.named_modules())
         if not self.outputs:
             self.outputs = {"z": "neck"} | ({"p": "head.predictor"} if "head.predictor" in modules else {})
-        self._spreads = {name: deque(maxlen=self.length) for name in self.outputs}
         for name, path in self.outputs.items():
             if path not in modules:
                 raise ConfigError(
@@ -121,7 +120,7 @@ class CollapseMonitorHook(Hook):
             due = self.end_of_epoch(runner.train_dataloader, batch_idx)
         else:
             due = self.every_n_train_iters(runner, self.interval)
-        if due and all(self._spreads.values()):
+        if due and all(self._spreads[name] for name in self.outputs):
             self._report(runner)
 
     def after_train(self, runner: Runner) -> None:
@@ -141,8 +140,8 @@ class CollapseMonitorHook(Hook):
 
     def _report(self, runner: Runner) -> None:
         spreads = {}
-        for name, values in self._spreads.items():
-            mean = torch.stack(list(values)).mean(dim=0)  # (2,)
+        for name in self.outputs:
+            mean = torch.stack(list(self._spreads[name])).mean(dim=0)  # (2,)
             all_reduce(mean, op="mean")
             spreads[name] = mean.tolist()
         first = next(iter(spreads))
