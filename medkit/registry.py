@@ -3,6 +3,7 @@
 Configs write ``type='medkit.CenterNetHead'``; mmengine then imports this file, and the locations below on demand.
 """
 
+from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import METRICS as MMENGINE_METRICS
@@ -26,5 +27,6 @@ OPTIM_WRAPPER_CONSTRUCTORS = _child(
 )
 WEIGHT_INITIALIZERS = _child("weight initializer", MMENGINE_WEIGHT_INITIALIZERS, "medkit.engine")
 METRICS = _child("metric", MMENGINE_METRICS, "medkit.evaluation.metrics")
+DATA_SAMPLERS = _child("data sampler", MMENGINE_DATA_SAMPLERS, "medkit.data")
 DATASETS = _child("dataset", MMENGINE_DATASETS, "medkit.data")
 TRANSFORMS = _child("transform", MMENGINE_TRANSFORMS, "medkit.data.transforms")

@@ -1,6 +1,8 @@
 """Data sets, transforms, samplers, and checks of data against a config."""
 
 from medkit.data.lesion_dataset import LesionDataset
+from medkit.data.paired import ImageVectors
+from medkit.data.subject_sampler import SubjectSampler
 from medkit.data.unlabelled import UnlabelledImages
 
-__all__ = ["LesionDataset", "UnlabelledImages"]
+__all__ = ["ImageVectors", "LesionDataset", "SubjectSampler", "UnlabelledImages"]
