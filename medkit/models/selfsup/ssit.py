@@ -13,7 +13,7 @@ from mmpretrain.models import BaseSelfSupervisor
 from torch import Tensor, nn
 
 from medkit.errors import ConfigError, DatasetError
-from medkit.models.selfsup.ssit_vit import most_salient, num_kept, pool_saliency
+from medkit.models.selfsup.ssit_vit import check_pool_mode, most_salient, num_kept, pool_saliency
 from medkit.registry import MODELS
 
 
@@ -62,6 +62,7 @@ class SSiT(BaseSelfSupervisor):
         super().__init__(backbone, neck, head, data_preprocessor=preprocessor, init_cfg=init_cfg)
         if not 0 <= momentum <= 1:
             raise ConfigError(f"SSiT: momentum={momentum}; give 0 to 1, such as 0.99")
+        check_pool_mode(pool_mode)
         num_kept(self.backbone.pos_embed.shape[1] - 1, mask_ratio)  # raises where the ratio is impossible
         self.mask_ratio, self.pool_mode = mask_ratio, pool_mode
         self.momentum, self.saliency_weight = momentum, saliency_weight

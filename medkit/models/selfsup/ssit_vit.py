@@ -18,10 +18,15 @@ from medkit.registry import MODELS
 POOLING = {"max": F.max_pool2d, "avg": F.avg_pool2d}
 
 
-def pool_saliency(saliency: Tensor, patch_size: int, mode: str = "max") -> Tensor:
-    """One value per patch, (B, 1, H/patch, W/patch), of maps (B, 1, H, W)."""
+def check_pool_mode(mode: str) -> None:
+    """Raise `ConfigError` unless `pool_saliency` knows the mode."""
     if mode not in POOLING:
         raise ConfigError(f"SSiT: pool_mode={mode!r}; give 'max' or 'avg'")
+
+
+def pool_saliency(saliency: Tensor, patch_size: int, mode: str = "max") -> Tensor:
+    """One value per patch, (B, 1, H/patch, W/patch), of maps (B, 1, H, W)."""
+    check_pool_mode(mode)
     return POOLING[mode](saliency, patch_size)
 
 
