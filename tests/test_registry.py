@@ -6,6 +6,7 @@ import pytest
 from torch import nn
 
 from medkit import registry
+from tests.models.selfsup import ssit_golden as ssit
 from tests.prepared import LIVER, write_prepared
 
 REGISTRIES = sorted(name for name in dir(registry) if name.isupper() and not name.startswith("MMENGINE"))
@@ -17,6 +18,9 @@ ARGUMENTS: dict[str, dict] = {
         neck=dict(type="mmpretrain.LinearNeck", in_channels=512, out_channels=128, gap_dim=2, norm_cfg=None),
         head=dict(type="medkit.PairDistanceLoss"),
     ),
+    "SSiT": ssit.model_config(),
+    "SSiTHead": ssit.model_config()["head"],
+    "WarmupCosineLR": dict(warmup=1, end=2),
     "PretrainedBackbone": dict(checkpoint="file.pth"),
     "FreezeAwareOptimWrapperConstructor": dict(
         optim_wrapper_cfg=dict(type="OptimWrapper", optimizer=dict(type="SGD", lr=0.1))
@@ -35,13 +39,13 @@ def registered() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("name, type_", registered())
 def test_module_can_be_built(name: str, type_: str, tmp_path: Path) -> None:
-    reg, arguments = getattr(registry, name), dict(ARGUMENTS.get(type_, {}))
+    reg, arguments = getattr(registry, name), {k: v for k, v in ARGUMENTS.get(type_, {}).items() if k != "type"}
     if name == "DATASETS":
         root = write_prepared(tmp_path)
         arguments = dict(ann_file="annotations/train.json", data_root=str(root), pipeline=[]) | arguments
         arguments |= dict(data_prefix=dict(img="images/"), metainfo=dict(classes=LIVER))
         assert len(reg.build(dict(type=f"medkit.{type_}", **arguments))) == 6
-    elif name == "OPTIM_WRAPPERS":
+    elif name in ("OPTIM_WRAPPERS", "PARAM_SCHEDULERS"):
         import torch
 
         optimizer = torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1)

@@ -13,11 +13,13 @@ from medkit.engine.run_folder import RunFolderHook
 from medkit.engine.saving import SafeCheckpointHook, resume_checkpoint
 from medkit.engine.seeding import EpochSeedHook
 from medkit.engine.simsiam_lr import FixPredictorLRHook
+from medkit.engine.ssit_schedule import CosineValueHook, WarmupCosineLR
 from medkit.engine.unfreeze import StepwiseUnfreezeHook
 
 __all__ = [
     "Bf16OptimWrapper",
     "CollapseMonitorHook",
+    "CosineValueHook",
     "EpochSeedHook",
     "FixPredictorLRHook",
     "FreezeAwareOptimWrapperConstructor",
@@ -26,6 +28,7 @@ __all__ = [
     "RunFolderHook",
     "SafeCheckpointHook",
     "StepwiseUnfreezeHook",
+    "WarmupCosineLR",
     "load_backbone",
     "output_spread",
     "prepare_cpu_processes",

@@ -63,12 +63,16 @@ def neck(in_channels: int, hid: int, out: int, layers: int) -> dict:
     )
 
 
-def model(img_size: int = 64, **options) -> nn.Module:
+def model_config(img_size: int = 64) -> dict:
     """The golden data's model: ViT of 2 blocks and 32 channels, patch 16, projector 48-48-16."""
-    cfg = dict(
+    return dict(
         type="medkit.SSiT",
         backbone=dict(type="medkit.SaliencyViT", arch=ARCH, img_size=img_size, patch_size=16),
         neck=neck(32, 48, 16, 3),
         head=dict(type="medkit.SSiTHead", predictor=neck(16, 48, 16, 2), in_channels=32, patch_size=16),
     )
-    return MODELS.build(cfg | options)
+
+
+def model(img_size: int = 64, **options) -> nn.Module:
+    """`model_config` built, with options."""
+    return MODELS.build(model_config(img_size) | options)
