@@ -1,0 +1,166 @@
+"""Exact nearest neighbours among many descriptors: faiss proposes in float32, float64 decides, and a bound proves it.
+
+faiss's flat index compares with every row, but in float32, where near ones change places and equal ones come in any
+order. Here its proposals are scored again in float64, and a query whose k-th neighbour is not better than anything
+that faiss left out, by more than float32 can err, is asked again with more proposals, in the end without faiss.
+The result is therefore that of `medkit.evaluation.functional.neighbours.all_neighbours`.
+
+    similarities, indices = nearest(bank, queries, k=20)
+    distances, indices = nearest(bank, queries, 5, 'l2', exclude=(slide_of_row, slide_of_query))
+
+Needs the extra ``medkit[selfsup]``. Timed by ``python tools/benchmark.py neighbours``.
+"""
+
+from types import ModuleType
+
+import numpy as np
+
+from medkit.errors import ConfigError
+from medkit.evaluation.functional.neighbours import (
+    Exclude,
+    all_neighbours,
+    check_vectors,
+    greatest_length,
+    group_codes,
+    pair_scores,
+    ranked,
+    score_values,
+)
+
+__all__ = ["Neighbours", "nearest"]
+
+_MARGIN = 32  # proposals beyond k
+_WIDER = 8
+_WIDEST = 4096  # proposals; beyond, one pass without faiss is quicker
+_OWN_GROUP = 256  # proposals for rows that are left out, at most, in the first round
+_FLOAT32 = float(np.finfo(np.float32).eps) / 2
+_NUMBERS_AT_ONCE = 8_000_000  # float64 numbers of proposals, 64 MB
+
+
+def nearest(
+    bank: np.ndarray,
+    queries: np.ndarray,
+    k: int,
+    metric: str = "cosine",
+    exclude: Exclude | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k nearest rows of ``bank`` for each query, exactly.
+
+    Args:
+        bank: (N, D).
+        queries: (M, D).
+        k: neighbours; all N when there are fewer.
+        metric: ``'cosine'`` or ``'l2'``.
+        exclude: groups (N,) of the bank and (M,) of the queries; rows of the query's own group are left out.
+
+    Returns:
+        Cosine similarities, falling, or Euclidean distances, rising, (M, k) float64, and indices (M, k) int64; of
+        equal ones the lower index first. Where fewer than k rows are left, nan and -1.
+
+    Raises:
+        ConfigError: faiss is not installed, or an argument is out of range.
+        DatasetError: vectors that are not finite or do not fit each other.
+    """
+    groups, of_queries = exclude or (None, None)
+    return Neighbours(bank, metric, groups).search(queries, k, of_queries)
+
+
+class Neighbours:
+    """A bank of descriptors that is searched several times; it keeps the bank and one float32 copy of it.
+
+    Args:
+        bank: (N, D).
+        metric: ``'cosine'`` or ``'l2'``.
+        groups: (N,) of the rows, where searches are to leave out the query's own.
+    """
+
+    def __init__(self, bank: np.ndarray, metric: str = "cosine", groups: np.ndarray | None = None) -> None:
+        self._faiss = _import_faiss()
+        self.bank, _ = check_vectors(bank, np.asarray(bank)[:0], 1, metric)
+        self.metric, self.groups = metric, None if groups is None else np.asarray(groups)
+        self._centre = self.bank.mean(axis=0, dtype=np.float64) if metric == "l2" else None
+        self._copy = self._prepare(self.bank)  # (N, D) float32
+        self._longest = float(np.linalg.norm(self._copy, axis=1).max())
+        self._scale = greatest_length(self.bank, self.bank[:0])
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the float32 copy; the bank itself is the caller's."""
+        return self._copy.nbytes
+
+    def search(self, queries: np.ndarray, k: int, groups: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """As `nearest`; ``groups`` (M,) are those of the queries."""
+        queries = check_vectors(self.bank, queries, k, self.metric, trusted_bank=True)[1]
+        if (groups is None) != (self.groups is None):
+            raise ConfigError("groups of the bank and of the queries go together; give both or none")
+        exclude = None if groups is None or self.groups is None else (self.groups, np.asarray(groups))
+        codes, k = group_codes(exclude, len(self.bank), len(queries)), min(k, len(self.bank))
+        scale = max(self._scale, greatest_length(queries, queries)) if self.metric == "l2" else 1.0
+        values, found = np.full((len(queries), k), np.nan), np.full((len(queries), k), -1)
+        width, pending = k + _MARGIN + self._own(codes), np.arange(len(queries))
+        while len(pending) and width <= min(_WIDEST, len(self.bank) - 1):
+            proven = np.zeros(len(pending), bool)
+            step = max(1, _NUMBERS_AT_ONCE // (width * self.bank.shape[1]))
+            for start in range(0, len(pending), step):
+                rows = pending[start : start + step]
+                own = None if codes is None else (codes[0], codes[1][rows])
+                answer = self._propose(queries[rows], k, width, own, scale)
+                values[rows], found[rows], proven[start : start + step] = answer
+            width, pending = width * _WIDER, pending[~proven]
+        if len(pending):
+            own = None if codes is None else (codes[0], codes[1][pending])
+            values[pending], found[pending] = all_neighbours(self.bank, queries[pending], k, self.metric, own)
+        return values, found
+
+    def _propose(
+        self, queries: np.ndarray, k: int, width: int, codes: Exclude | None, scale: float
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Values and indices (m, k), and for which queries (m,) they are proven."""
+        faiss, prepared = self._faiss, self._prepare(queries)
+        kind = faiss.METRIC_INNER_PRODUCT if self.metric == "cosine" else faiss.METRIC_L2
+        rough, indices = faiss.knn(prepared, self._copy, width, metric=kind)  # (m, width)
+        scores = pair_scores(self.bank[indices], queries[:, None], self.metric, scale)
+        if codes is not None:
+            scores[codes[0][indices] == codes[1][:, None]] = -np.inf
+        order = ranked(scores, indices)[:, :k]
+        scores, indices = (np.take_along_axis(part, order, axis=1) for part in (scores, indices))
+        left_out = rough[:, -1] if self.metric == "cosine" else -rough[:, -1]  # nothing else scores higher, roughly
+        proven = scores[:, -1] * scale**2 > left_out + self._error(prepared)
+        return score_values(scores, self.metric, scale), indices, proven
+
+    def _error(self, prepared: np.ndarray) -> np.ndarray:
+        """How far faiss's float32 scores can be from the true ones, (m,)."""
+        steps = (self.bank.shape[1] + 8) * _FLOAT32  # of a sum of D products, and of making the copy
+        if self.metric == "cosine":
+            return np.full(len(prepared), 2 * steps)
+        reach = np.linalg.norm(prepared, axis=1).astype(np.float64) + self._longest  # (m,), of centred vectors
+        return 2 * steps * reach**2
+
+    def _own(self, codes: Exclude | None) -> int:
+        """Proposals that may fall to the rows left out."""
+        if codes is None or not len(codes[1]):
+            return 0
+        sizes = np.bincount(codes[0], minlength=int(codes[1].max()) + 1)[codes[1]]
+        return min(int(sizes.max()), _OWN_GROUP)
+
+    def _prepare(self, vectors: np.ndarray) -> np.ndarray:
+        """(n, D) float32 for faiss: of unit length, or with the bank's mean taken away, which keeps digits."""
+        out = np.empty(vectors.shape, np.float32)
+        for start in range(0, len(vectors), 65_536):
+            part = vectors[start : start + 65_536].astype(np.float64)
+            if self._centre is not None:
+                part -= self._centre
+            else:
+                part /= np.maximum(np.linalg.norm(part, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+            out[start : start + len(part)] = part
+        return out
+
+
+def _import_faiss() -> ModuleType:
+    try:
+        import faiss
+    except ImportError as error:
+        raise ConfigError(
+            "searching neighbours needs faiss; run `pip install medkit[selfsup]` (or `pip install faiss-cpu`)"
+        ) from error
+    return faiss
