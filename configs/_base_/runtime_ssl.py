@@ -33,7 +33,9 @@ hooks = [
     dict(type='medkit.RunFolderHook'),
     dict(type='medkit.CollapseMonitorHook', outputs='${monitored}'),
 ]
-custom_hooks = '${hooks + method_hooks}'
+knn_interval = 10  # epochs from one k-NN probe to the next, where the set has labels; they are only looked at
+probe = dict(type='medkit.KNNProbeHook', interval='${knn_interval}')
+custom_hooks = '${hooks + [probe] + method_hooks}'
 randomness = dict(seed='${seed}', deterministic=False)
 env_cfg = dict(
     cudnn_benchmark=True,

@@ -10,7 +10,7 @@ import copy
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,8 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
 from medkit.engine.checkpoint import load_backbone
-from medkit.engine.encoding import Encoder, encode_files
-from medkit.errors import ConfigError, DatasetError, WeightsError
+from medkit.engine.encoding import Encoder, encode_files, encoder_of
+from medkit.errors import DatasetError, WeightsError
 
 __all__ = ["Encoder", "build_encoder", "encoder_of", "extract_features", "fingerprint"]
 
@@ -57,21 +57,6 @@ def build_encoder(cfg: Config, checkpoint: str | Path | None, img_size: int | No
     if img_size is not None and encoder.is_vit:
         _resize_positions(encoder.backbone, img_size)
     return encoder.eval()
-
-
-def encoder_of(model: nn.Module, cfg: Config) -> Encoder:
-    """The encoder inside a built pre-training model; it shares the model's weights.
-
-    Raises:
-        ConfigError: the model has no ``backbone``, or reads its images as BGR.
-    """
-    backbone = getattr(model, "backbone", None)
-    if backbone is None:
-        raise ConfigError(
-            f"{type(model).__name__} has no `backbone`, so there is nothing to take features from; give a config of a "
-            "pre-training, such as configs/simsiam_busi.py"
-        )
-    return Encoder(backbone, *_normalisation(cfg), loading=_loading(cfg))
 
 
 def extract_features(
@@ -177,25 +162,6 @@ class _Store:
         draft = self.notes.with_name(f".{self.notes.name}.part")
         draft.write_text(json.dumps({"fingerprint": self.key, "done": self.done, "shape": self.shape}, indent=1) + "\n")
         draft.replace(self.notes)
-
-
-def _normalisation(cfg: Config) -> tuple[Sequence[float], Sequence[float]]:
-    """Mean and std of the images in RGB, as the config's data preprocessor has them."""
-    settings: Mapping = cfg.model.get("data_preprocessor") or cfg.get("data_preprocessor") or {}
-    if settings.get("mean") is None:
-        return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-    if not (settings.get("to_rgb") or settings.get("bgr_to_rgb")):
-        raise ConfigError("the config's data_preprocessor leaves images in BGR; set to_rgb=True, mean and std in RGB")
-    return settings["mean"], settings["std"]
-
-
-def _loading(cfg: Config) -> dict:
-    """How the config reads a file; anything but medkit's loader reads 8-bit files as that one does."""
-    dataset = (cfg.get("train_dataloader") or {}).get("dataset") or {}
-    for step in dataset.get("pipeline") or []:
-        if str(step.get("type")).endswith("LoadMedicalImage"):
-            return dict(step) | {"type": "medkit.LoadMedicalImage"}
-    return {"type": "medkit.LoadMedicalImage"}
 
 
 def _resize_positions(backbone: Any, img_size: int) -> None:

@@ -7,6 +7,7 @@ from medkit.engine.amp import Bf16OptimWrapper
 from medkit.engine.checkpoint import LoadReport, PretrainedBackbone, load_backbone
 from medkit.engine.collapse import CollapseMonitorHook, output_spread
 from medkit.engine.distributed import prepare_cpu_processes
+from medkit.engine.knn_probe import KNNProbeHook
 from medkit.engine.optimizer import FreezeAwareOptimWrapperConstructor
 from medkit.engine.reading import read_checkpoint, resolve_checkpoint
 from medkit.engine.run_folder import RunFolderHook
@@ -23,6 +24,7 @@ __all__ = [
     "EpochSeedHook",
     "FixPredictorLRHook",
     "FreezeAwareOptimWrapperConstructor",
+    "KNNProbeHook",
     "LoadReport",
     "PretrainedBackbone",
     "RunFolderHook",

@@ -13,6 +13,7 @@ from typing import Any
 import mmcv
 import numpy as np
 import torch
+from mmengine.config import Config
 from mmengine.registry import TRANSFORMS
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -112,6 +113,36 @@ class Encoder(nn.Module):
         parameter = next(self.backbone.parameters())
         with evaluating(self.backbone):
             return self(torch.zeros(1, 3, 64, 64, device=parameter.device, dtype=parameter.dtype), pool).shape[1]
+
+
+def encoder_of(model: nn.Module, cfg: Config) -> Encoder:
+    """The encoder inside a built pre-training model; it shares the model's weights.
+
+    Raises:
+        ConfigError: the model has no ``backbone``, or reads its images as BGR.
+    """
+    backbone = getattr(model, "backbone", None)
+    if not isinstance(backbone, nn.Module):
+        raise ConfigError(
+            f"{type(model).__name__} has no `backbone`, so there is nothing to take features from; give a config of a "
+            "pre-training, such as configs/simsiam_busi.py"
+        )
+    settings: Mapping = cfg.model.get("data_preprocessor") or cfg.get("data_preprocessor") or {}
+    mean, std = settings.get("mean"), settings.get("std")
+    if mean is None or std is None:
+        mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    elif not (settings.get("to_rgb") or settings.get("bgr_to_rgb")):
+        raise ConfigError("the config's data_preprocessor leaves images in BGR; set to_rgb=True, mean and std in RGB")
+    return Encoder(backbone, mean, std, loading=_loading(cfg))
+
+
+def _loading(cfg: Config) -> dict:
+    """How the config reads a file; anything but medkit's loader reads 8-bit files as that one does."""
+    dataset = (cfg.get("train_dataloader") or {}).get("dataset") or {}
+    for step in dataset.get("pipeline") or []:
+        if str(step.get("type")).endswith("LoadMedicalImage"):
+            return dict(step) | {"type": "medkit.LoadMedicalImage"}
+    return {"type": "medkit.LoadMedicalImage"}
 
 
 class ImageFiles(Dataset):

@@ -64,6 +64,7 @@ class RunFolderHook(Hook):
         self._sums: dict[str, Any] = {}
         self._iters = 0
         self._lr = float("nan")
+        self._logged: dict[str, int] = {}
 
     def before_train(self, runner: Runner) -> None:
         """Describe the environment; forget the rows of epochs that a resumed run repeats."""
@@ -81,8 +82,9 @@ class RunFolderHook(Hook):
         (folder / "environment.json").write_text(text + "\n", encoding="utf-8")
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Start a new mean."""
+        """Start a new mean; what a monitor logs from now on is the epoch's."""
         self._sums, self._iters = {}, 0
+        self._logged = monitor_lengths(runner)
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Mapping | None = None
@@ -105,7 +107,8 @@ class RunFolderHook(Hook):
             means = {name: float(total) / self._iters for name, total in self._sums.items()}
             row = {"epoch": runner.epoch + 1, "split": "train", "iter": runner.iter, "lr": self._lr}
             scalars = runner.message_hub.log_scalars
-            monitors = {k.removeprefix("train/"): float(scalars[k].current()) for k in scalars if "selfsup/" in k}
+            new = (name for name, length in monitor_lengths(runner).items() if length > self._logged.get(name, 0))
+            monitors = {name.removeprefix("train/"): float(scalars[name].current()) for name in new}
             self._table.put({**row, **means, **monitors})
             if runner.cfg.get("val_cfg") is None:
                 self._draw(runner)
@@ -124,6 +127,12 @@ class RunFolderHook(Hook):
     def _draw(self, runner: Runner) -> None:
         path = Path(runner.work_dir) / "results.png"
         draw_results(self._table.read(), release_epochs(runner.cfg), path, runner.logger)
+
+
+def monitor_lengths(runner: Runner) -> dict[str, int]:
+    """How often each monitor of a pre-training (``selfsup/...``) was logged so far."""
+    scalars = runner.message_hub.log_scalars
+    return {name: len(scalars[name].data[0]) for name in scalars if "selfsup/" in name}
 
 
 def publish_data_wait(runner: Runner) -> None:
