@@ -1,5 +1,5 @@
-# Reaches: not measured yet.
-# Takes: not measured yet. YOLOX-s at 128 px, random start, all weights train.
+# Reaches: AP50 .313, macro F1 .287 (one seed, 59 test images; docs/report.md): 1 740 steps are few for YOLOX.
+# Takes: 17 minutes of CPU time (--amp) on a Xeon with AMX. YOLOX-s at 128 px, random start, all weights train.
 # Command: python tools/train.py configs/yolox_busi.py --data-root data/busi
 _base_ = ['./yolox_liver.py']
 data_root = 'data/busi/'
