@@ -3,6 +3,7 @@
 from medkit.data.lesion_dataset import LesionDataset
 from medkit.data.paired import ImageVectors
 from medkit.data.subject_sampler import SubjectSampler
+from medkit.data.tile_dataset import TilePairs
 from medkit.data.unlabelled import UnlabelledImages
 
-__all__ = ["ImageVectors", "LesionDataset", "SubjectSampler", "UnlabelledImages"]
+__all__ = ["ImageVectors", "LesionDataset", "SubjectSampler", "TilePairs", "UnlabelledImages"]

@@ -3,5 +3,13 @@
 from medkit.data.transforms.geometric import RandomScaleShift
 from medkit.data.transforms.intensity import UltrasoundIntensity
 from medkit.data.transforms.loading import LoadMedicalImage, LoadResized
+from medkit.data.transforms.stain import RandomQuarterTurn, ReinhardNormalize
 
-__all__ = ["LoadMedicalImage", "LoadResized", "RandomScaleShift", "UltrasoundIntensity"]
+__all__ = [
+    "LoadMedicalImage",
+    "LoadResized",
+    "RandomQuarterTurn",
+    "RandomScaleShift",
+    "ReinhardNormalize",
+    "UltrasoundIntensity",
+]

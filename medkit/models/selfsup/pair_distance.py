@@ -40,7 +40,7 @@ class PairDistanceLoss(nn.Module):
         super().__init__()
         if not margin > 0 or power not in (1, 2):
             raise ConfigError(
-                f"PairDistanceLoss: margin={margin}, power={power}; expected margin > 0 and power 1 or 2; correct `head`"
+                f"PairDistanceLoss: margin={margin}, power={power}; expected margin > 0, power 1 or 2; correct `head`"
             )
         self.margin, self.power = margin, power
 

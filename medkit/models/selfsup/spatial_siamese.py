@@ -76,6 +76,6 @@ class SpatialSiamese(BaseSelfSupervisor):
             raise DatasetError(f"SpatialSiamese got {count} tile(s) per sample; expected pairs, from medkit.TilePairs")
         if any("similar" not in sample for sample in data_samples):
             raise DatasetError(
-                "samples lack `similar`; end the pipeline with PackInputs(algorithm_keys=['similar']) on medkit.TilePairs"
+                "samples lack `similar`; use medkit.TilePairs and end with PackInputs(algorithm_keys=['similar'])"
             )
         return data_samples
