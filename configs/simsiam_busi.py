@@ -2,16 +2,10 @@
 # Takes: 5.9 minutes of CPU time on two cores with AMX (--amp). ResNet-18, breast ultrasound at 128 px.
 # Command: python tools/train.py configs/simsiam_busi.py --amp
 _base_ = [
-    './_base_/datasets/unlabelled.py',
+    './_base_/datasets/unlabelled_busi.py',
     './_base_/models/encoder_r18.py',
     './_base_/models/simsiam.py',
     './_base_/runtime_simsiam.py',
 ]
-data_root = 'data/busi/'
-img_size = 128
-blur_sigma = 0.9
-batch_size = 32  # few images: many small steps
-num_workers = 1
 max_epochs = 20
 lr = 0.4  # per 256 images, so 0.05 here: few steps
-channels_last = True

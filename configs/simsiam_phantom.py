@@ -14,4 +14,3 @@ batch_size = 32  # few images: many small steps
 num_workers = 1
 max_epochs = 1
 lr = 0.4  # per 256 images, so 0.05 here
-channels_last = True

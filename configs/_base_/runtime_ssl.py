@@ -26,7 +26,7 @@ default_hooks = dict(
     checkpoint=dict(type='medkit.SafeCheckpointHook', interval=1, max_keep_ckpts=1),
     sampler_seed=dict(type='mmengine.DistSamplerSeedHook'),
 )
-monitored = None  # outputs that the monitor watches; None: the projector's and, where there is one, the predictor's
+monitored = dict()  # outputs that the monitor watches; empty: the projector's and, where there is one, the predictor's
 method_hooks = []  # what a method needs besides
 hooks = [
     dict(type='medkit.EpochSeedHook'),

@@ -7,6 +7,8 @@ blur_sigma = 1.5  # largest sigma in pixels; about img_size / 150
 batch_size = 256  # per GPU
 num_workers = 8
 
+load = dict(type='medkit.LoadMedicalImage')  # decoded once for both views
+pack = dict(type='mmpretrain.PackInputs')
 view = [
     dict(type='mmpretrain.RandomResizedCrop', scale='${img_size}', crop_ratio_range=(0.4, 1.0)),
     dict(type='mmpretrain.RandomFlip', prob=0.5, direction='horizontal'),
@@ -27,10 +29,6 @@ train_dataloader = dict(
         data_root='${data_root}',
         ann_file='annotations/train.json',
         data_prefix=dict(img='images/'),
-        pipeline=[
-            dict(type='medkit.LoadMedicalImage'),  # decoded once for both views
-            dict(type='mmpretrain.MultiView', num_views=2, transforms=[view]),
-            dict(type='mmpretrain.PackInputs'),
-        ],
+        pipeline=['${load}', dict(type='mmpretrain.MultiView', num_views=2, transforms=['${view}']), '${pack}'],
     ),
 )

@@ -1,5 +1,6 @@
-"""Barlow Twins' loss (Zbontar et al., "Barlow Twins: Self-Supervised Learning via Redundancy Reduction", 2021), in float32.
+"""Barlow Twins' loss in float32.
 
+Zbontar, Jing, Misra, LeCun and Deny, "Barlow Twins: Self-Supervised Learning via Redundancy Reduction", ICML 2021.
 Command: ``python tools/train.py configs/barlowtwins_busi.py --amp``.
 """
 

@@ -10,6 +10,14 @@ from torch import Tensor
 from medkit.registry import MODELS
 
 
+def pool_features(outputs: tuple[Tensor, ...]) -> Tensor:
+    """(B, C) of a backbone's last output: the mean of a map (B, C, H, W), the class token of tokens (B, 1 + N, C)."""
+    features = outputs[-1]
+    if features.dim() == 4:
+        return features.mean(dim=(2, 3))
+    return features[:, 0] if features.dim() == 3 else features
+
+
 @MODELS.register_module()
 class ProjectionNeck(NonLinearNeck):
     """mmpretrain's `NonLinearNeck` after pooling: the mean of a feature map, or a transformer's class token.
@@ -27,10 +35,5 @@ class ProjectionNeck(NonLinearNeck):
         super().__init__(*args, with_avg_pool=False, norm_cfg=norm_cfg or dict(type="BN1d"), **kwargs)
 
     def forward(self, x: tuple[Tensor, ...]) -> tuple[Tensor]:
-        """Project the last of the backbone's outputs: (B, C, H, W), (B, 1 + N, C) or (B, C) -> (B, out_channels)."""
-        features = x[-1]
-        if features.dim() == 4:
-            features = features.mean(dim=(2, 3))  # (B, C)
-        elif features.dim() == 3:
-            features = features[:, 0]  # (B, C), the class token
-        return super().forward((features,))
+        """Project a backbone's outputs, see `pool_features`, to (B, out_channels)."""
+        return super().forward((pool_features(x),))
