@@ -115,7 +115,7 @@ def fit(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = batches.model(head.num_outputs).to(device)
     trained = batches.trained(model)
-    optimizer = torch.optim.Adam(trained, lr=training.lr, weight_decay=training.weight_decay)
+    optimizer = torch.optim.Adam(trained, lr=training.lr, weight_decay=training.weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=training.epochs)
     truth = batches.graded.labels[batches.graded.rows("val")]
     best: dict[str, Tensor] = {}
