@@ -1,7 +1,8 @@
-"""Compare a pre-trained backbone with an untrained one by k-NN on held-out images of a prepared set.
+"""Compare a pre-trained backbone with an untrained one by k-NN on held-out images of a prepared or graded set.
 
 python tools/knn.py configs/simsiam_busi.py work_dirs/simsiam_busi
 python tools/knn.py configs/simsiam_busi.py work_dirs/simsiam_busi --splits val test
+python tools/knn.py configs/ssit_vit-t_fundus_dr10.py work_dirs/ssit_vit-t_fundus_dr10 --data-root data/dr10
 """
 
 import sys
@@ -26,8 +27,9 @@ def main() -> None:
 
     for name, checkpoint in (("untrained", None), (str(args.checkpoint), args.checkpoint)):
         result = knn_accuracy(cfg, checkpoint, tuple(args.splits), args.k)
+        kappa = f", kappa {result['kappa']:.3f}" if "kappa" in result else ""
         print(
-            f"{name}: accuracy {result['accuracy']:.3f}, balanced {result['balanced_accuracy']:.3f} "
+            f"{name}: accuracy {result['accuracy']:.3f}, balanced {result['balanced_accuracy']:.3f}{kappa} "
             f"({result['num_held_out']} images of {'+'.join(args.splits)}, {result['num_train']} neighbours; "
             f"always the largest class: {result['largest_class']:.3f})"
         )
