@@ -7,12 +7,14 @@ Command: ``python tools/train.py configs/contig_busi.py --amp``.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
-from mmengine.dist import get_world_size
+from mmengine.dist import all_gather, all_reduce, get_rank, get_world_size
 from mmpretrain.models.selfsup.base import BaseSelfSupervisor
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from medkit.errors import ConfigError
 from medkit.models.selfsup.cross_modal import cross_modal_nt_xent, projection, vector_encoder
@@ -91,21 +93,26 @@ class ContIG(BaseSelfSupervisor):
         for name, values in vectors.items():
             present = ~values.isnan().any(dim=1)  # (B,)
             z_image = self.neck[name](features)  # (B, out_channels)
-            z_vector = self.embed_vectors(name, values, present)  # (B, out_channels)
+            z_vector, present = self.embed_vectors(name, values, present)  # (B, out_channels), (B,)
             if self.gather and get_world_size() > 1:
-                z_image, z_vector, present = _gathered(z_image, z_vector, present)
+                z_image, z_vector = _Gather.apply(z_image.float()), _Gather.apply(z_vector.float())
+                present = torch.cat(all_gather(present.contiguous()))
             losses[f"loss_{name}"] = self._contrast(z_image, z_vector, present) / len(self.in_features)
         return losses
 
-    def embed_vectors(self, name: str, values: Tensor, present: Tensor) -> Tensor:
-        """(B, out_channels) embeddings of (B, in_features) vectors; rows that are not present stay 0."""
+    def embed_vectors(self, name: str, values: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+        """Embeddings (B, out_channels) of (B, in_features) vectors, and which rows (B,) have one.
+
+        Rows that are not present stay 0. A lone row in front of a batch norm that trains has no embedding.
+        """
         if self.legacy:
-            return self.head[name](values.nan_to_num())
+            return self.head[name](values.nan_to_num()), present
         rows = values[present]  # (P, in_features)
         if not self._can_encode(name, len(rows)):
-            return _zeros(self.head[name], len(values), self.out_channels)
+            return _zeros(self.head[name], len(values), self.out_channels), torch.zeros_like(present)
         encoded = self.head[name](rows)
-        return encoded.new_zeros(len(values), self.out_channels).masked_scatter(present[:, None], encoded)
+        whole = encoded.new_zeros(len(values), self.out_channels)
+        return whole.masked_scatter(present[:, None], encoded), present
 
     def _contrast(self, z_image: Tensor, z_vector: Tensor, present: Tensor) -> Tensor:
         """The loss over the rows that are present; 0, in reach of all parameters, where they are under two."""
@@ -117,9 +124,10 @@ class ContIG(BaseSelfSupervisor):
 
     def _can_encode(self, name: str, rows: int) -> bool:
         """Batch norm in training needs two rows; synchronised, all processes must come, even with none."""
-        if rows >= 2 or not self.training:
-            return rows > 0
-        return any(isinstance(module, nn.SyncBatchNorm) for module in self.head[name].modules())
+        norms = [module for module in self.head[name].modules() if isinstance(module, _BatchNorm)]
+        if self.training and any(isinstance(norm, nn.SyncBatchNorm) for norm in norms):
+            return True
+        return rows >= (2 if self.training and norms else 1)
 
     def _stack(self, data_samples: list[DataSample], device: torch.device) -> dict[str, Tensor]:
         stacked = {}
@@ -146,16 +154,22 @@ def _zeros(module: nn.Module, rows: int, columns: int) -> Tensor:
     return nothing + torch.zeros(rows, columns, device=next(module.parameters()).device)
 
 
-def _gathered(*tensors: Tensor) -> tuple[Tensor, ...]:
+class _Gather(torch.autograd.Function):
     """Rows of all processes, the gradient flowing back to each.
 
-    Every process computes the whole loss, so that a row collects the gradient once per process; data-parallel
-    training averages over the processes, which leaves the gradient of the whole loss.
+    mmpretrain's `GatherLayer` returns a row's gradient from the own process alone. Here every process computes
+    the whole loss, so a row collects the gradient once per process; data-parallel training averages over the
+    processes, which leaves the gradient of the whole loss.
     """
-    from torch.distributed.nn.functional import all_gather
 
-    def whole(tensor: Tensor) -> Tensor:
-        parts = all_gather(tensor.float().contiguous())
-        return torch.cat(parts).to(tensor.dtype)
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        """(B, C) to (world_size * B, C)."""
+        return torch.cat(all_gather(rows.contiguous()))
 
-    return tuple(whole(tensor) for tensor in tensors)
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        """The part of the own rows, summed over the processes."""
+        total = grad.contiguous().clone()
+        all_reduce(total)
+        return total.chunk(get_world_size())[get_rank()]
