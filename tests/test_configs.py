@@ -1,5 +1,6 @@
 """Every config builds and trains for two iterations in quick mode."""
 
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -7,17 +8,32 @@ import torch
 
 from medkit.apis.config import load_config
 from medkit.apis.training import train
+from medkit.engine import load_backbone
+from medkit.errors import WeightsError
+from tests.graded import write_graded
 from tests.prepared import LIVER, write_prepared
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-SSL = sorted(CONFIGS.glob("simsiam_*.py"))
-DETECTION = sorted(set(CONFIGS.glob("*.py")) - set(SSL))
+DETECTION = sorted(path for path in CONFIGS.glob("*.py") if path.stem.startswith(("centernet_", "yolox_")))
+SSL = sorted(set(CONFIGS.glob("*.py")) - set(DETECTION))
+# Which data a pre-training config gets: pattern of its name -> fixture, the first that fits.
+SSL_DATA = {"*_fundus*": "graded", "*": "liver"}
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], Path]:
     names = (LIVER, ("benign", "malignant"))
     return {classes: write_prepared(tmp_path_factory.mktemp("set"), classes) for classes in names}
+
+
+@pytest.fixture(scope="module")
+def liver(prepared) -> Path:
+    return prepared[LIVER]
+
+
+@pytest.fixture(scope="module")
+def graded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_graded(tmp_path_factory.mktemp("graded"))
 
 
 def run(path: Path, data_root: Path, work_dir: Path, **options) -> None:
@@ -36,9 +52,27 @@ def simsiam(prepared, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("path", [p for p in SSL if p.stem != "simsiam_liver"], ids=lambda p: p.stem)
-def test_pretraining_config(path: Path, prepared, tmp_path: Path) -> None:
-    run(path, prepared[LIVER], tmp_path)
+def test_pretraining_config(path: Path, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    fixture = next(name for pattern, name in SSL_DATA.items() if fnmatch(path.stem, pattern))
+    run(path, request.getfixturevalue(fixture), tmp_path)
     assert "selfsup/std_ratio" in (tmp_path / "metrics.csv").read_text()
+    check_transfer(path, tmp_path)
+
+
+def check_transfer(path: Path, work_dir: Path) -> None:
+    """A detector takes every tensor of a trained ResNet, and refuses a transformer."""
+    from mmdet.models.backbones import ResNet
+
+    backbone = load_config(path).model.backbone
+    resnet = ResNet(depth=backbone.get("depth", 18))
+    before = {name: tensor.clone() for name, tensor in resnet.state_dict().items()}
+    if backbone.type != "mmpretrain.ResNet":
+        with pytest.raises(WeightsError, match=r"does not fit the backbone: 0 of 100 tensors .* same\s+kind"):
+            load_backbone(resnet, work_dir)
+        assert all(torch.equal(tensor, before[name]) for name, tensor in resnet.state_dict().items())
+        return
+    report = load_backbone(resnet, work_dir)
+    assert report.prefix == "backbone." and not report.missing and not report.unexpected
 
 
 @pytest.mark.parametrize("path", DETECTION, ids=lambda p: p.stem)
