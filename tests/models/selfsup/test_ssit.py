@@ -242,5 +242,5 @@ def test_maps_that_do_not_fit_are_named(change, message: str) -> None:
 
 
 def test_batch_without_maps_is_named() -> None:
-    with pytest.raises(DatasetError, match="no 'saliency'.*PackSaliencyViews"):
+    with pytest.raises(DatasetError, match=r"no 'saliency'.*PackSaliencyViews"):
         MODELS.build(dict(type="medkit.SaliencyDataPreprocessor"))(dict(inputs=[torch.zeros(1, 3, 4, 4)]))
