@@ -111,7 +111,7 @@ def make_table(
             f"{source} has no column {absent[0]!r}; it has {', '.join(map(str, list(content)[:12]))}; "
             "set the modality's key and columns"
         )
-    keys = tuple(str(value) for value in content[key])
+    keys = tuple(_word(value) for value in content[key])
     if not keys or not wanted:
         raise DatasetError(f"{source} has {len(keys)} rows and {len(wanted)} columns of values; both are needed")
     categorical = set(categorical)
@@ -128,6 +128,9 @@ def make_table(
 
 
 def _word(value: Any) -> str:
+    """What a field says, empty for nothing; 7.0 says 7, for a column of whole numbers with gaps is stored as floats."""
+    if isinstance(value, (float, np.floating)) and float(value).is_integer():
+        value = int(value)
     text = "" if value is None else str(value).strip()
     return "" if text.lower() in MISSING else text
 
