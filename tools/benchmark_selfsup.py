@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     add("--seeds", nargs="+", type=int, default=[0, 1, 2], help="of probe and fine-tuning (default: 0 1 2)")
     add("--img-size", type=int, help="side of the images (default: the config's; published: 384)")
     add("--augment", action="store_true", help="linear probe on augmented images, as published (slow)")
-    add("--standardise", action="store_true", help="features of the linear probe to mean 0 and deviation 1")
+    add("--raw-features", action="store_true", help="linear probe on features that are not standardised")
     add("--epochs", type=int, help="of probe and fine-tuning (default: 25; a probe of features takes 2500 steps)")
     add("--finetune-lr", type=float, help="default: 2e-5, as published")
     add("--linear-lr", type=float, help="default: 2e-3, as published")

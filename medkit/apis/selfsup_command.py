@@ -36,7 +36,7 @@ def benchmark(args: argparse.Namespace) -> str:
 
 
 def runs_of(args: argparse.Namespace) -> tuple[list[Run], str]:
-    """Encoders to evaluate, and the set's folder."""
+    """Encoders to evaluate, and the set's folder; the checkpoint ``none`` is the network as it is initialised."""
     paths, given = list(args.paths), list(args.run)
     if len(paths) == 3:
         given.insert(0, (Path(paths[0]).stem, paths[0], paths[1]))
@@ -48,7 +48,8 @@ def runs_of(args: argparse.Namespace) -> tuple[list[Run], str]:
         raise ConfigError(
             f"only a data set, {paths[0]}; give CONFIG CHECKPOINT before it, or --run NAME CONFIG CHECKPOINT"
         )
-    return [Run(*one) for one in given], paths[-1] if paths else ""
+    runs = [Run(name, config, None if checkpoint == "none" else checkpoint) for name, config, checkpoint in given]
+    return runs, paths[-1] if paths else ""
 
 
 def untrained_runs(runs: Sequence[Run], seeds: Sequence[int]) -> dict[str, list[Run]]:
@@ -76,7 +77,7 @@ def _protocol(args: argparse.Namespace, graded: GradedSet) -> Protocol:
         seeds=tuple(args.seeds),
         img_size=args.img_size,
         augment=args.augment,
-        standardise=args.standardise,
+        standardise=not args.raw_features,
         epochs=args.epochs,
         finetune_lr=args.finetune_lr,
         linear_lr=args.linear_lr,

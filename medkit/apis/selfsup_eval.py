@@ -122,7 +122,8 @@ class _Evaluation:
         training = self.protocol.training(name, len(self.graded.rows("train")))
         settings = {"img_size": self.img_size, **asdict(training)}
         if name == "linear":
-            settings |= {"augment": self.protocol.augment, "standardise": self.protocol.standardise}
+            augment = self.protocol.augment
+            settings |= {"augment": augment, "standardise": self.protocol.standardise and not augment}
         for selected, found in fit(self._batches(name, training), head, training, seed).items():
             how = {"protocol": name, "head": kind, "selected": selected, "seed": seed, "chosen": found.epoch}
             yield self._record(how, found.val_kappa, *head.read(found.outputs), settings)

@@ -139,7 +139,7 @@ def _check(found: GradedSet) -> None:
     where = found.root
     if not (found.labels != UNKNOWN).any():
         raise DatasetError(f"no image of {where} has a label; evaluation needs grades or diagnoses")
-    _refuse(set(found.splits) - set(SPLITS), f"{where}: split", f"expected one of {', '.join(SPLITS)}")
+    _refuse(set(found.splits.tolist()) - set(SPLITS), f"{where}: split", f"expected one of {', '.join(SPLITS)}")
     absent = [file for file in found.files if not Path(file).is_file()]
     _refuse(absent, f"{where}: image", "the file does not exist; prepare the set again")
     _refuse(_doubled(found.files), f"{where}: image", "it is listed twice; prepare the set again")
