@@ -1,0 +1,19 @@
+# Reaches: not measured.
+# Takes: not measured; meant for two CPU cores with AMX (--amp). The small transformer, breast ultrasound at 112 px.
+# Command: python tools/train.py configs/ssit_vit-t_busi.py --data-root data/busi --amp
+_base_ = [
+    './_base_/datasets/fundus_saliency.py',
+    './_base_/models/encoder_vit_t.py',
+    './_base_/models/ssit.py',
+    './_base_/runtime_ssit.py',
+]
+data_root = 'data/busi/'
+img_size = 112
+batch_size = 32  # few images: many small steps
+num_workers = 1
+projector_width = 1024
+max_epochs = 40
+warmup_epochs = 4
+lr = 8e-3  # per 512 images, so 5e-4 here: few steps
+momentum = 0.98  # the average must follow within some hundred steps
+data_preprocessor = dict(type='medkit.SaliencyDataPreprocessor')
