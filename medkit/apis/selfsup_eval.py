@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.config import Config
 from mmengine.logging import MMLogger
 
 from medkit.apis.config import load_config
@@ -31,7 +32,7 @@ from medkit.engine.checkpoint import resolve_checkpoint
 from medkit.errors import ConfigError
 from medkit.evaluation.functional.grading import grading_metrics
 
-__all__ = ["KS", "evaluate", "knn_scores"]
+__all__ = ["KS", "evaluate", "img_size_of", "knn_scores"]
 
 KS = (5, 10, 20)
 TEMPERATURE = 0.07
@@ -43,20 +44,40 @@ def evaluate(
     """All records of all runs; one line is said for each evaluation.
 
     Raises:
-        ConfigError: an unknown protocol, a head that does not fit the labels, a run given twice.
+        ConfigError: an unknown protocol, a head that does not fit the labels, a run given twice, image sizes that
+            differ; all before any work.
         DatasetError, WeightsError: an image or a checkpoint that cannot be read.
     """
+    _check(runs, graded, protocol)
+    return [record for run in runs for record in _Evaluation(run, graded, protocol, say).records()]
+
+
+def _check(runs: Sequence[Run], graded: GradedSet, protocol: Protocol) -> None:
+    """What would otherwise be found after hours."""
     unknown = [name for name in protocol.protocols if name not in PROTOCOLS]
     if unknown:
         raise ConfigError(f"protocol {unknown[0]!r}; expected some of {', '.join(PROTOCOLS)}")
     for kind in protocol.heads if {"linear", "finetune"} & set(protocol.protocols) else ():
-        GradingHead(kind, len(graded.classes), graded.ordinal)  # a head that does not fit is named before the work
+        GradingHead(kind, len(graded.classes), graded.ordinal)
     if len(set(runs)) < len(runs):
         raise ConfigError("a run is given twice; its deviation would be too small")
     for run in runs:
         if run.checkpoint is not None:
-            resolve_checkpoint(run.checkpoint)  # one that is missing is named before hours of work
-    return [record for run in runs for record in _Evaluation(run, graded, protocol, say).records()]
+            resolve_checkpoint(run.checkpoint)
+    sizes = {img_size_of(load_config(run.config), protocol): run.config for run in runs}
+    if len(sizes) > 1:
+        (one, first), (two, second) = list(sizes.items())[:2]
+        raise ConfigError(
+            f"{first} has img_size {one}, {second} {two}; methods are compared at one size: give it as --img-size"
+        )
+
+
+def img_size_of(cfg: Config, protocol: Protocol) -> int:
+    """Side of the evaluated images: the given one, or the config's."""
+    size = protocol.img_size or cfg.get("img_size")
+    if not size:
+        raise ConfigError(f"{cfg.filename} has no img_size at its top level; give --img-size")
+    return int(size)
 
 
 class _Evaluation:
@@ -65,10 +86,7 @@ class _Evaluation:
     def __init__(self, run: Run, graded: GradedSet, protocol: Protocol, say: Callable[[str], None]) -> None:
         self.run, self.graded, self.protocol, self.say = run, graded, protocol, say
         cfg = load_config(run.config)
-        size = protocol.img_size or cfg.get("img_size")
-        if not size:
-            raise ConfigError(f"{run.config} has no img_size at its top level; give --img-size")
-        self.img_size = int(size)
+        self.img_size = img_size_of(cfg, protocol)
         with _quiet():
             self.encoder = build_encoder(cfg, run.checkpoint, self.img_size, seed=run.seed)
         self.encoder.to("cuda" if torch.cuda.is_available() else "cpu")

@@ -21,6 +21,7 @@ from tests.prepared import write_prepared
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = str(ROOT / "configs" / "simsiam_phantom.py")
+LARGER = str(ROOT / "configs" / "simsiam_busi.py")
 sys.path.insert(0, str(ROOT / "tools"))
 from benchmark_selfsup import main, parser  # noqa: E402
 
@@ -46,7 +47,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def call(*words: object) -> str:
-    return benchmark(parser().parse_args([*map(str, words), *SMALL]))
+    return benchmark(parser().parse_args([*SMALL, *map(str, words)]))
 
 
 def test_votes_are_shares_and_agree_with_the_probe_of_pretraining() -> None:
@@ -62,7 +63,7 @@ def test_votes_are_shares_and_agree_with_the_probe_of_pretraining() -> None:
 
 def test_one_call_gives_the_papers_table(root: Path, checkpoints: list[str], tmp_path: Path) -> None:
     runs = [word for file in checkpoints for word in ("--run", "simsiam", CONFIG, file)]
-    words = (root, *runs, "--random", "--protocols", "knn", "linear", "finetune", "--out", tmp_path)
+    words = (root, *runs, "--random", "--protocols", "knn", "linear", "finetune", "--out", tmp_path, "--epochs", 1)
     text = call(*words)
     head = next(line for line in text.splitlines() if line.startswith("| method"))
     columns = [cell.strip() for cell in head.strip("|").split("|")]
@@ -108,12 +109,14 @@ def test_the_probe_on_augmented_images_is_as_published(root: Path) -> None:
         ([CONFIG, "gone.pth", "SET"], WeightsError, "gone.pth does not exist"),
         ([CONFIG, "none", "SET", "--protocols", "svm"], ConfigError, "'svm'"),
         (["SET", "--run", "a", CONFIG, "none", "--run", "a", CONFIG, "none"], ConfigError, "given twice"),
+        (["SET", "--run", "a", CONFIG, "none", "--run", "b", LARGER, "none"], ConfigError, "img_size 96, .* 128"),
         ([CONFIG, "none", "nowhere"], DatasetError, "nowhere holds neither"),
     ],
 )
 def test_refusals(words: list[str], error: type, message: str, root: Path, tmp_path: Path) -> None:
+    words = [str(root) if word == "SET" else word for word in words]
     with pytest.raises(error, match=message):
-        call(*[str(root) if word == "SET" else word for word in words], "--out", tmp_path)
+        benchmark(parser().parse_args([*words, "--out", str(tmp_path)]))
 
 
 def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
