@@ -1,5 +1,5 @@
 # Reaches: see docs/selfsup.md, section "Results"; not measured where that table has no number.
-# Takes: 20 epochs, as the other methods on this set; about 6 minutes on one CPU core. ResNet-18, breast ultrasound at 128 px.
+# Takes: 20 epochs, as all methods on this set; about 6 minutes of CPU time. ResNet-18, breast ultrasound at 128 px.
 # Command: python tools/train.py configs/byol_busi.py --data-root data/busi --amp
 _base_ = [
     './_base_/datasets/unlabelled_busi.py',

@@ -1,5 +1,5 @@
 # Reaches: see docs/selfsup.md, section "Results"; not measured where that table has no number.
-# Takes: 40 epochs, as the other methods on this set; about 6 minutes on one CPU core. Small ViT, a small set of fundus photographs at 112 px.
+# Takes: 40 epochs, as all methods on this set; about 6 minutes of CPU time. Small ViT, fundus photographs at 112 px.
 # Command: python tools/train.py configs/mae_fundus_dr10.py --data-root data/dr10 --amp
 _base_ = [
     './_base_/datasets/unlabelled_dr10.py',

@@ -1,6 +1,7 @@
 """Every module that medkit registers can be constructed, and nothing is registered that this file forgets."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from torch import nn
@@ -10,14 +11,28 @@ from tests.models.selfsup import ssit_golden as ssit
 from tests.prepared import LIVER, write_prepared
 
 REGISTRIES = sorted(name for name in dir(registry) if name.isupper() and not name.startswith("MMENGINE"))
+RESNET = dict(type="mmpretrain.ResNet", depth=18)
+PROJECTOR = dict(type="medkit.ProjectionNeck", in_channels=8, hid_channels=8, out_channels=8)
+DINO_NECK = dict(type="medkit.DINONeck", in_channels=512, hid_channels=8)
 ARGUMENTS: dict[str, dict] = {
     "CenterNetHead": dict(in_channels=8, feat_channels=8, num_classes=2),
+    "ImageVectors": dict(vectors=dict(clinical=dict(columns=("diagnosis",)))),
     "LoadResized": dict(scale=(64, 64)),
+    "SubjectSampler": dict(dataset=SimpleNamespace(subjects="abcd"), batch_size=2, seed=0),
     "SpatialSiamese": dict(
         backbone=dict(type="mmpretrain.ResNet", depth=18),
         neck=dict(type="mmpretrain.LinearNeck", in_channels=512, out_channels=128, gap_dim=2, norm_cfg=None),
         head=dict(type="medkit.PairDistanceLoss"),
     ),
+    "ContIG": dict(backbone=RESNET, modalities=dict(clinical=dict(in_features=3)), feat_channels=512),
+    "CrossCorrelationHead": dict(in_channels=8, loss=dict(type="mmpretrain.CrossCorrelationLoss")),
+    "DINO": dict(backbone=RESNET, neck=DINO_NECK, head=dict(type="medkit.DINOHead", num_prototypes=16)),
+    "DINOHead": dict(num_prototypes=16),
+    "DINONeck": DINO_NECK,
+    "NNCLR": dict(backbone=RESNET, neck=PROJECTOR, head=dict(type="medkit.NNCLRHead", predictor=PROJECTOR)),
+    "NNCLRHead": dict(predictor=PROJECTOR),
+    "ProjectionNeck": PROJECTOR,
+    "SimCLR": dict(backbone=RESNET, neck=PROJECTOR),
     "SSiT": ssit.model_config(),
     "SSiTHead": ssit.model_config()["head"],
     "WarmupCosineLR": dict(warmup=1, end=2),

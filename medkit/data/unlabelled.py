@@ -115,6 +115,6 @@ def _check_patients(rows: list[dict[str, str]], path: Path) -> None:
     train, others = ({r["patient"] for r in rows if r.get("patient") and (r["split"] == "train") == t} for t in (1, 0))
     if train & others:
         raise DatasetError(
-            f"{len(train & others)} patients of {path} are in train and in another split (first: {min(train & others)}); "
-            "split by patient with data_prep"
+            f"{len(train & others)} patients of {path} are in train and in another split "
+            f"(first: {min(train & others)}); split by patient with data_prep"
         )

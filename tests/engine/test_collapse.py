@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -148,6 +149,21 @@ def test_outputs_in_eval_mode_do_not_count() -> None:
     assert not hook._spreads["z"]
     record(module.train(), (), (torch.randn(8, 4),))
     assert len(hook._spreads["z"]) == 1
+
+
+@pytest.mark.parametrize("shape", [(8, 5, 4), (8, 4, 3, 3)], ids=["tokens", "map"])
+def test_positions_are_averaged(shape: tuple[int, ...]) -> None:
+    output, hook = torch.randn(shape), CollapseMonitorHook()
+    hook._recorder("z")(torch.nn.Identity().train(), (), (output,))
+    expected = output.mean(1) if len(shape) == 3 else output.mean((2, 3))
+    torch.testing.assert_close(hook._spreads["z"][0], output_spread(expected))
+
+
+def test_method_without_predictor_is_watched_at_its_projector(tmp_path: Path) -> None:
+    hook, model = CollapseMonitorHook(), TinySiamese(True)
+    model.head = torch.nn.Identity()
+    hook.before_train(SimpleNamespace(model=model))
+    assert hook.outputs == {"z": "neck"}
 
 
 def test_wrong_arguments_are_errors(tmp_path: Path) -> None:
