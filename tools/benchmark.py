@@ -4,6 +4,7 @@ python tools/benchmark.py targets      CenterNet targets of a batch
 python tools/benchmark.py pipeline     loading and augmentation of one image
 python tools/benchmark.py evaluation   evaluation of 8 391 images against pycocotools alone (one call each)
 python tools/benchmark.py onnx         CenterNet under onnxruntime against PyTorch
+python tools/benchmark.py neighbours   exact neighbours of 1 000 queries among 1 000 000 descriptors against torch
 
 A further subject is a module in tools/benchmarks/ with ``rows(args)``.
 """
@@ -17,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a check
 
 import medkit  # noqa: F401  makes mmcv.ops importable
 
-SUBJECTS = ("targets", "pipeline", "evaluation", "onnx")
+SUBJECTS = ("targets", "pipeline", "evaluation", "onnx", "neighbours")
 
 
 def main() -> None:
@@ -29,6 +30,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=20, help="timed calls per row; the median is shown")
     parser.add_argument("--device", default="cpu", help="device of the tensors, where the subject has any")
     parser.add_argument("--images", type=int, default=8391, help="images of the evaluation")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="descriptors of the bank")
+    parser.add_argument("--queries", type=int, default=1000, help="queries of a batch")
     args = parser.parse_args()
     print(f"{'':50s}{'baseline':>12s}{'medkit':>12s}{'ratio':>8s}")
     for row in importlib.import_module(f"benchmarks.{args.subject}").rows(args):

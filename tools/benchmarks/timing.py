@@ -14,16 +14,16 @@ class Row(NamedTuple):
     ours_ms: float
 
 
-def median_ms(call: Callable[[], object], repeats: int) -> float:
-    """Median wall time of one call after three to warm up; waits for the device where there is one."""
+def median_ms(call: Callable[[], object], repeats: int, warm: int = 3) -> float:
+    """Median wall time of one call after ``warm`` to warm up; waits for the device where there is one."""
     import torch
 
     times = []
-    for index in range(repeats + 3):
+    for index in range(repeats + warm):
         start = time.perf_counter()
         call()
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        if index >= 3:
+        if index >= warm:
             times.append(time.perf_counter() - start)
     return statistics.median(times) * 1e3
