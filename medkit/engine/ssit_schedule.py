@@ -57,11 +57,11 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
 
     @classmethod
     def build_iter_from_epoch(
-        cls, *args, epoch_length: int, end: float, warmup: float = 0, begin: float = 0, by_epoch: bool = True, **kwargs
+        cls, optimizer, epoch_length: int, end: float, warmup: float = 0, begin: float = 0, by_epoch=True, **kwargs
     ) -> "WarmupCosineLR":
         """The same schedule counted in iterations; mmengine calls it for ``convert_to_iter_based=True``."""
-        steps = {"warmup": warmup * epoch_length, "begin": begin * epoch_length, "end": end * epoch_length}
-        return cls(*args, by_epoch=False, **steps, **kwargs)
+        begin, end = begin * epoch_length, end * epoch_length
+        return cls(optimizer, warmup * epoch_length, begin=begin, end=end, by_epoch=False, **kwargs)
 
     def _get_value(self) -> list[float]:
         factor = warmup_cosine(self.begin + self.last_step, self.warmup, self.end)

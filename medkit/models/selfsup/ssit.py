@@ -86,7 +86,7 @@ class SSiT(BaseSelfSupervisor):
         """Losses with ``mode='loss'``; with ``mode='tensor'`` the tokens of a batch of images."""
         if mode != "loss":
             return super().forward(inputs, data_samples, mode)
-        return self.loss(inputs, data_samples, saliency)
+        return self.loss([inputs] if isinstance(inputs, Tensor) else inputs, data_samples, saliency)
 
     def loss(
         self, inputs: list[Tensor], data_samples: list | None = None, saliency: list[Tensor] | None = None
@@ -129,10 +129,10 @@ class SSiT(BaseSelfSupervisor):
 
 def _checked(inputs: list[Tensor], saliency: list[Tensor] | None) -> list[Tensor]:
     advice = "; use the pipeline of configs/_base_/datasets/fundus_saliency.py"
-    if saliency is None or len(saliency) != len(inputs):
-        count = 0 if saliency is None else len(saliency)
-        raise DatasetError(f"SSiT got {count} saliency maps for {len(inputs)} views of each image" + advice)
-    for number, (view, map_) in enumerate(zip(inputs, saliency, strict=True), start=1):
+    maps = saliency or []
+    if not len(inputs) == len(maps) == 2:
+        raise DatasetError(f"SSiT got {len(maps)} saliency maps for {len(inputs)} views, expected two of each" + advice)
+    for number, (view, map_) in enumerate(zip(inputs, maps, strict=True), start=1):
         expected = (len(view), 1, *view.shape[-2:])
         if tuple(map_.shape) != expected:
             raise DatasetError(
@@ -141,4 +141,4 @@ def _checked(inputs: list[Tensor], saliency: list[Tensor] | None) -> list[Tensor
             )
         if not map_.is_floating_point():
             raise DatasetError(f"SSiT: saliency maps are {map_.dtype}, expected float from 0 to 1" + advice)
-    return saliency
+    return maps

@@ -22,7 +22,7 @@ class SaliencySegmentor(nn.Sequential):
     def __init__(self, in_channels: int, patch_size: int) -> None:
         super().__init__(nn.Conv2d(in_channels, patch_size**2, kernel_size=1), nn.PixelShuffle(patch_size))
 
-    def forward(self, tokens: Tensor, resolution: tuple[int, int]) -> Tensor:
+    def forward(self, tokens: Tensor, resolution: tuple[int, int]) -> Tensor:  # type: ignore[override]
         """Logits (B, 1, h*patch, w*patch) of patch tokens (B, h*w, D), class token left out."""
         return super().forward(tokens.transpose(1, 2).unflatten(2, resolution))
 

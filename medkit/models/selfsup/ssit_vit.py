@@ -5,6 +5,8 @@ Retinopathy Grading", IEEE JBHI 2024, arXiv 2210.10969), the method section.
 Command: ``python tools/train.py configs/ssit_vit-s_fundus.py``.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from mmengine.model.weight_init import trunc_normal_
@@ -15,7 +17,7 @@ from torch import Tensor, nn
 from medkit.errors import ConfigError
 from medkit.registry import MODELS
 
-POOLING = {"max": F.max_pool2d, "avg": F.avg_pool2d}
+POOLING: dict[str, Callable[[Tensor, int], Tensor]] = {"max": F.max_pool2d, "avg": F.avg_pool2d}
 
 
 def check_pool_mode(mode: str) -> None:
@@ -98,7 +100,7 @@ class SaliencyViT(VisionTransformer):
             x: (B, 3, H, W), normalised.
             keep: (B, K) patch indices, row by row; ``None``: all.
         """
-        _check_size(*x.shape[-2:], self.patch_size, "size of the images")
+        _check_size(x.shape[2], x.shape[3], self.patch_size, "size of the images")
         patches, resolution = self.patch_embed(x)  # (B, N, D)
         tokens = torch.cat((self.cls_token.expand(len(x), -1, -1), patches), dim=1)
         tokens = tokens + resize_pos_embed(

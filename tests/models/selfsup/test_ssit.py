@@ -229,7 +229,7 @@ def test_images_that_patches_do_not_fill_are_named() -> None:
 @pytest.mark.parametrize(
     "change, message",
     [
-        (lambda maps: None, "0 saliency maps for 2 views"),
+        (lambda maps: None, "0 saliency maps for 2 views, expected two of each"),
         (lambda maps: maps[:1], "1 saliency maps for 2 views"),
         (lambda maps: [maps[0], maps[1][..., :32]], r"view 2 have shape \(4, 1, 64, 32\), expected \(4, 1, 64, 64\)"),
         (lambda maps: [(m * 255).byte() for m in maps], "are torch.uint8, expected float from 0 to 1"),
