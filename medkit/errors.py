@@ -21,5 +21,9 @@ class WeightsError(MedkitError):
     """A checkpoint is missing, unreadable, or does not fit the model."""
 
 
+class TrainingError(MedkitError):
+    """A training went wrong in a way that going on would hide, such as a loss that is NaN."""
+
+
 class OpsError(MedkitError, NotImplementedError):
     """An operator of ``mmcv.ops`` that only the compiled mmcv offers was called."""

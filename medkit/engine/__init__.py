@@ -4,6 +4,7 @@ Importing this package registers them, so that configs can say ``type='medkit.St
 """
 
 from medkit.engine.amp import Bf16OptimWrapper
+from medkit.engine.anomaly_hooks import FitHook
 from medkit.engine.checkpoint import LoadReport, PretrainedBackbone, load_backbone
 from medkit.engine.collapse import CollapseMonitorHook, output_spread
 from medkit.engine.distributed import prepare_cpu_processes
@@ -12,7 +13,7 @@ from medkit.engine.optimizer import FreezeAwareOptimWrapperConstructor
 from medkit.engine.reading import read_checkpoint, resolve_checkpoint
 from medkit.engine.run_folder import RunFolderHook
 from medkit.engine.saving import SafeCheckpointHook, resume_checkpoint
-from medkit.engine.seeding import EpochSeedHook
+from medkit.engine.seeding import EpochSeedHook, IterSeedHook
 from medkit.engine.simsiam_lr import FixPredictorLRHook
 from medkit.engine.ssit_schedule import CosineValueHook, WarmupCosineLR
 from medkit.engine.unfreeze import StepwiseUnfreezeHook
@@ -22,8 +23,10 @@ __all__ = [
     "CollapseMonitorHook",
     "CosineValueHook",
     "EpochSeedHook",
+    "FitHook",
     "FixPredictorLRHook",
     "FreezeAwareOptimWrapperConstructor",
+    "IterSeedHook",
     "KNNProbeHook",
     "LoadReport",
     "PretrainedBackbone",

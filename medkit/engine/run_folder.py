@@ -42,6 +42,8 @@ PACKAGES = (
 )
 _FIRST_COLUMNS = ("epoch", "split", "iter", "lr")
 _KEY = ("epoch", "split")
+_MONITORS = ("train/selfsup/", "train/anomaly/")
+_DRAW_EVERY = 10  # rows of a loop that counts iterations, from one results.png to the next
 _WAIT_WINDOW = 50  # iterations over which the share of waiting is taken
 
 
@@ -56,12 +58,18 @@ class RunFolderHook(Hook):
 
     results.png is drawn after each validation, and after each epoch of a training that has none. The log line of
     mmengine's LoggerHook gets ``data_wait``, the share of the last 50 iterations' time spent waiting for data.
+
+    Args:
+        interval: for a loop that counts iterations: a train row every so many of them, with the mean of each loss over
+            the iterations that gave it; ``epoch`` then counts the passes over the training set, with fractions.
     """
 
     priority = "LOW"
 
-    def __init__(self) -> None:
+    def __init__(self, interval: int | None = None) -> None:
+        self.interval = interval
         self._sums: dict[str, Any] = {}
+        self._counts: dict[str, int] = {}  # of each loss: some come only every few iterations
         self._iters = 0
         self._lr = float("nan")
         self._logged: dict[str, int] = {}
@@ -76,6 +84,8 @@ class RunFolderHook(Hook):
             for file in (folder / name for name in ("metrics.csv", "environment.json", "results.png")):
                 if file.exists():
                     file.rename(file.with_stem(f"{file.stem}_before_{runner.timestamp}"))
+        elif self.interval:
+            self._table.drop_after(runner.iter, "iter")
         else:
             self._table.drop_after(runner.epoch)
         text = json.dumps(environment(seed=runner.seed, processes=runner.world_size), indent=2)
@@ -83,7 +93,7 @@ class RunFolderHook(Hook):
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Start a new mean; what a monitor logs from now on is the epoch's."""
-        self._sums, self._iters = {}, 0
+        self._sums, self._counts, self._iters = {}, {}, 0
         self._logged = monitor_lengths(runner)
 
     def after_train_iter(
@@ -96,22 +106,34 @@ class RunFolderHook(Hook):
             value = value.detach() if isinstance(value, torch.Tensor) else value
             if isinstance(value, (int, float)) or (isinstance(value, torch.Tensor) and value.numel() == 1):
                 self._sums[name] = self._sums.get(name, 0.0) + value
+                self._counts[name] = self._counts.get(name, 0) + 1
         self._iters += 1
         rates = runner.optim_wrapper.get_lr()
         self._lr = max(lr for name in rates if not name.endswith("base_lr") for lr in rates[name])
         publish_data_wait(runner)
+        if self.interval and self.every_n_train_iters(runner, self.interval):
+            self._put_train_row(runner, runner.iter + 1)
+            self.before_train_epoch(runner)
+            if self.every_n_train_iters(runner, _DRAW_EVERY * self.interval) and runner.cfg.get("val_cfg") is None:
+                self._draw(runner)
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Write the epoch's row; hooks that change the lr for the next epoch may already have run."""
-        if is_main_process() and self._iters:
-            means = {name: float(total) / self._iters for name, total in self._sums.items()}
-            row = {"epoch": runner.epoch + 1, "split": "train", "iter": runner.iter, "lr": self._lr}
-            scalars = runner.message_hub.log_scalars
-            new = (name for name, length in monitor_lengths(runner).items() if length > self._logged.get(name, 0))
-            monitors = {name.removeprefix("train/"): float(scalars[name].current()) for name in new}
-            self._table.put({**row, **means, **monitors})
-            if runner.cfg.get("val_cfg") is None:
-                self._draw(runner)
+        if not is_main_process():
+            return
+        if self._iters:
+            self._put_train_row(runner, runner.iter)
+        if (self._iters or self.interval) and runner.cfg.get("val_cfg") is None:
+            self._draw(runner)
+
+    def _put_train_row(self, runner: Runner, done: int) -> None:
+        means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+        epoch = self._passes(runner, done) if self.interval else runner.epoch + 1
+        row = {"epoch": epoch, "split": "train", "iter": done, "lr": self._lr}
+        scalars = runner.message_hub.log_scalars
+        new = (name for name, length in monitor_lengths(runner).items() if length > self._logged.get(name, 0))
+        monitors = {name.removeprefix("train/"): float(scalars[name].current()) for name in new}
+        self._table.put({**row, **means, **monitors})
 
     def after_val_epoch(self, runner: Runner, metrics: Mapping[str, Any] | None = None) -> None:
         """Write the validation's row."""
@@ -121,8 +143,13 @@ class RunFolderHook(Hook):
                 for k, v in (metrics or {}).items()
                 if isinstance(v, (int, float)) or hasattr(v, "item")
             }
-            self._table.put({"epoch": runner.epoch, "split": "val", "iter": runner.iter, **numbers})
+            epoch = self._passes(runner, runner.iter) if self.interval else runner.epoch
+            self._table.put({"epoch": epoch, "split": "val", "iter": runner.iter, **numbers})
             self._draw(runner)
+
+    def _passes(self, runner: Runner, done: int) -> float:
+        """Passes over the training set after ``done`` iterations."""
+        return round(done / max(len(runner.train_dataloader), 1), 4)
 
     def _draw(self, runner: Runner) -> None:
         path = Path(runner.work_dir) / "results.png"
@@ -130,9 +157,9 @@ class RunFolderHook(Hook):
 
 
 def monitor_lengths(runner: Runner) -> dict[str, int]:
-    """How often each monitor of a pre-training (``selfsup/...``) was logged so far."""
+    """How often each monitor (``selfsup/...`` of a pre-training, ``anomaly/...``) was logged so far."""
     scalars = runner.message_hub.log_scalars
-    return {name: len(scalars[name].data[0]) for name in scalars if "selfsup/" in name}
+    return {name: len(scalars[name].data[0]) for name in scalars if name.startswith(_MONITORS)}
 
 
 def publish_data_wait(runner: Runner) -> None:
@@ -165,9 +192,9 @@ class MetricsTable:
         rows = [r for r in self.read() if any(r.get(name) != fields[name] for name in _KEY)]
         self._write([*rows, fields])
 
-    def drop_after(self, epoch: int) -> None:
-        """Remove the rows of later epochs."""
-        self._write([row for row in self.read() if int(row["epoch"]) <= epoch])
+    def drop_after(self, done: int, unit: str = "epoch") -> None:
+        """Remove the rows of later epochs, or iterations."""
+        self._write([row for row in self.read() if int(row[unit]) <= done])
 
     def _write(self, rows: list[dict[str, str]]) -> None:
         names = list(dict.fromkeys([*_FIRST_COLUMNS, *(name for row in rows for name in row)]))

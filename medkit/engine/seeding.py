@@ -42,10 +42,7 @@ class EpochSeedHook(Hook):
     priority = "VERY_HIGH"
 
     def __init__(self, seed: int | None = None) -> None:
-        if seed is not None and (not isinstance(seed, int) or seed < 0):
-            raise ConfigError(
-                f"EpochSeedHook: seed={seed!r} must be a whole number from 0, or None for the run's seed"
-            )
+        _check_seed("EpochSeedHook", seed)
         self.seed = seed
         self._worker_init: Callable[[int], None] | None = None
 
@@ -54,7 +51,7 @@ class EpochSeedHook(Hook):
         if isinstance(runner.train_loop, IterBasedTrainLoop):
             raise ConfigError(
                 "EpochSeedHook seeds each epoch, but train_cfg asks for IterBasedTrainLoop; use train_cfg = "
-                "dict(type='EpochBasedTrainLoop', max_epochs=...) or remove the hook"
+                "dict(type='EpochBasedTrainLoop', max_epochs=...) or medkit.IterSeedHook"
             )
         loader = runner.train_dataloader
         if loader.persistent_workers:
@@ -63,12 +60,7 @@ class EpochSeedHook(Hook):
                 "seeded for each epoch, so a resumed run would differ; set "
                 "train_dataloader.persistent_workers=False"
             )
-        shared = [runner.seed if self.seed is None else self.seed]
-        broadcast_object_list(shared)
-        self._run_seed = shared[0]
-        sampler = _sampler(loader)
-        if isinstance(getattr(sampler, "seed", None), int):
-            sampler.seed = self._run_seed
+        self._run_seed = _shared_seed(runner, self.seed)
         if self._worker_init is None:
             self._worker_init = loader.worker_init_fn
 
@@ -77,6 +69,52 @@ class EpochSeedHook(Hook):
         key = (self._run_seed, runner.epoch, get_rank())
         seed_everything(*key, _MAIN_PROCESS)
         runner.train_dataloader.worker_init_fn = partial(_init_worker, key=key, first=self._worker_init)
+
+
+@HOOKS.register_module()
+class IterSeedHook(Hook):
+    """The same for loops that count iterations: seeds this process before each of them.
+
+    A resumed run then draws what the uninterrupted one would have drawn: the numbers of the model always, those of the
+    augmentations where the loader has no workers. Workers, which fetch ahead, are seeded when they start, from the
+    iteration at which that is; a resumed run so gets augmentations that are new but not the same.
+
+    Args:
+        seed: as for `EpochSeedHook`.
+    """
+
+    priority = "VERY_HIGH"
+
+    def __init__(self, seed: int | None = None) -> None:
+        _check_seed("IterSeedHook", seed)
+        self.seed = seed
+
+    def before_train(self, runner: Runner) -> None:
+        """Agree on one seed, give it to the sampler, and seed for the batch that is fetched first."""
+        self._run_seed = _shared_seed(runner, self.seed)
+        loader = runner.train_dataloader
+        key = (self._run_seed, runner.iter, get_rank())
+        loader.worker_init_fn = partial(_init_worker, key=key, first=loader.worker_init_fn)
+        seed_everything(*key)
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
+        """Seed for this iteration's step and, behind it, for fetching the next batch."""
+        seed_everything(self._run_seed, runner.iter + 1, get_rank())
+
+
+def _check_seed(hook: str, seed: int | None) -> None:
+    if seed is not None and (not isinstance(seed, int) or seed < 0):
+        raise ConfigError(f"{hook}: seed={seed!r} must be a whole number from 0, or None for the run's seed")
+
+
+def _shared_seed(runner: Runner, seed: int | None) -> int:
+    """Rank 0's seed, which the shuffling sampler receives as well."""
+    shared = [runner.seed if seed is None else seed]
+    broadcast_object_list(shared)
+    sampler = _sampler(runner.train_dataloader)
+    if isinstance(getattr(sampler, "seed", None), int):
+        sampler.seed = shared[0]
+    return shared[0]
 
 
 def seed_everything(*key: int) -> None:
