@@ -12,12 +12,13 @@ from medkit.engine import load_backbone
 from medkit.errors import WeightsError
 from tests.graded import write_graded
 from tests.prepared import LIVER, write_prepared
+from tests.vectors import write_scored
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 DETECTION = sorted(path for path in CONFIGS.glob("*.py") if path.stem.startswith(("centernet_", "yolox_")))
 SSL = sorted(set(CONFIGS.glob("*.py")) - set(DETECTION))
 # Which data a pre-training config gets: pattern of its name -> fixture, the first that fits.
-SSL_DATA = {"*_fundus*": "graded", "*": "liver"}
+SSL_DATA = {"contig_fundus": "scored", "contig_busi": "breast", "*_fundus*": "graded", "*": "liver"}
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +30,16 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], 
 @pytest.fixture(scope="module")
 def liver(prepared) -> Path:
     return prepared[LIVER]
+
+
+@pytest.fixture(scope="module")
+def breast(prepared) -> Path:
+    return prepared["benign", "malignant"]
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_scored(tmp_path_factory.mktemp("scored"))
 
 
 @pytest.fixture(scope="module")

@@ -40,6 +40,8 @@ class Table:
 
     def row_of(self) -> dict[str, int]:
         """Key -> row; `DatasetError` where a key stands in several rows."""
+        if nameless := self.keys.count(""):
+            raise DatasetError(f"{nameless} rows of {self.source} name no subject; fill in or remove them")
         twice = [key for key, count in Counter(self.keys).items() if count > 1]
         if twice:
             raise DatasetError(

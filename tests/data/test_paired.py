@@ -24,7 +24,8 @@ def graded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def read(root: Path, vectors: dict, **kwargs) -> ImageVectors:
-    return ImageVectors("labels.csv", data_root=str(root), vectors=vectors, pipeline=[], **kwargs)
+    kwargs = dict(pipeline=[], serialize_data=False) | kwargs  # to pickle the samples takes a second
+    return ImageVectors("labels.csv", data_root=str(root), vectors=vectors, **kwargs)
 
 
 TWO = dict(labs=dict(file="labs.csv"), scores=dict(file="scores.csv"))
@@ -69,7 +70,7 @@ def test_only_training_rows_of_a_graded_folder_are_taken(graded: Path) -> None:
 
 def test_first_images_are_of_different_subjects(graded: Path) -> None:
     assert len(set(read(graded, LABEL, indices=6).subjects)) == 6
-    few = read(graded, LABEL, indices=[11])
+    few = read(graded, LABEL, indices=[11], serialize_data=True)
     assert few[0]["subject"] == read(graded, LABEL)[11]["subject"]
     np.testing.assert_array_equal(few[0]["vectors"]["clinical"], read(graded, LABEL)[11]["vectors"]["clinical"])
 

@@ -118,6 +118,8 @@ def test_faults_are_named(clinical: Path, tmp_path: Path) -> None:
         read_table(tmp_path / "empty.csv")
     with pytest.raises(DatasetError, match=r"2 subjects stand in several rows of t\.csv \(first: 'A'\)"):
         Table("t.csv", ("A", "A", "B", "B"), (), np.zeros((4, 0), np.float32), {}).row_of()
+    with pytest.raises(DatasetError, match=r"1 rows of t\.csv name no subject"):
+        make_table({"id": ["A", None], "x": [1, 2]}, "t.csv", "id").row_of()
     with pytest.raises(DatasetError, match=r"column 'sex' of .* holds 'M', expected one of \('F',\)"):
         fit_encoding(read_table(clinical), range(3), {"sex": ("F",)})
     with pytest.raises(ConfigError, match="missing='median'"):
