@@ -8,7 +8,7 @@ Command: ``python -m data_prep.slide_phantom OUT --train-slides 10 --test-slides
 
 A slide is 20 x 16 mm of stroma, epithelium, tumour and fat in patches some millimetres wide. Tissues differ in
 texture: fibres, glands, crowded irregular nuclei, empty cells. Each slide has its own stain (colours and amounts of
-haematoxylin and eosin), so that colour tells tissues apart within a slide and misleads between slides. Real slides
+haematoxylin and eosin). Colour misleads: but for fat, the mean amounts of both dyes are drawn alike for all tissues. Real slides
 differ in all the ways that are not drawn here: nothing measured on the phantom says how a method does on patients.
 """
 
@@ -30,6 +30,7 @@ BIAS = np.array([0.35, 0.25, -0.25, -0.1])  # the larger, the more of the slide;
 PATCH_MM = 1.6  # standard deviation of the blur that makes patches
 RASTER_MM = 0.2
 TILE_PX, TILE_MPP = 64, 1.0
+MEAN_AMOUNTS = np.array([0.2, 0.36])  # of haematoxylin and eosin in a tile of any tissue but fat
 LEVEL0_MPP = (0.25, 0.243, 0.226)  # scanners
 COLUMNS = ("slide", "patient", "x", "y", "side", "mpp", "file", "label", "tissue")
 
@@ -133,7 +134,9 @@ def render_tile(rng: np.random.Generator, tissue: str, stain: Stain, size: int =
     """A tile (size, size, 3) BGR uint8 of one of TISSUES, and the part of it that absorbs light."""
     nuclei, eosin = _DRAW[tissue](rng, size)
     haematoxylin = cv2.GaussianBlur(nuclei * (1 + 0.25 * _noise(rng, size, 1)) + 0.05, (0, 0), 0.7)
-    amounts = np.stack([haematoxylin, cv2.GaussianBlur(eosin * (1 - 0.6 * (nuclei > 0)), (0, 0), 0.7)], axis=2)
+    amounts = np.stack([haematoxylin, cv2.GaussianBlur(eosin * (1 - 0.6 * (nuclei > 0)), (0, 0), 0.7)], axis=2).clip(0)
+    thickness = np.exp(rng.normal(0, 0.15, 2))
+    amounts *= thickness * (1 if tissue == "fat" else MEAN_AMOUNTS / amounts.mean(axis=(0, 1)))
     image = stain.colour(amounts.astype(np.float32)) + rng.normal(0, 2.5, (size, size, 3))
     return image.clip(0, 255).round().astype(np.uint8), float((amounts.sum(axis=2) > 0.12).mean())
 
