@@ -42,7 +42,7 @@ PACKAGES = (
 )
 _FIRST_COLUMNS = ("epoch", "split", "iter", "lr")
 _KEY = ("epoch", "split")
-_MONITORS = ("train/selfsup/", "train/anomaly/")
+_MONITORS = ("selfsup/", "anomaly/")
 _DRAW_EVERY = 10  # rows of a loop that counts iterations, from one results.png to the next
 _WAIT_WINDOW = 50  # iterations over which the share of waiting is taken
 
@@ -159,7 +159,8 @@ class RunFolderHook(Hook):
 def monitor_lengths(runner: Runner) -> dict[str, int]:
     """How often each monitor (``selfsup/...`` of a pre-training, ``anomaly/...``) was logged so far."""
     scalars = runner.message_hub.log_scalars
-    return {name: len(scalars[name].data[0]) for name in scalars if name.startswith(_MONITORS)}
+    names = (name for name in scalars if name.removeprefix("train/").startswith(_MONITORS))
+    return {name: len(scalars[name].data[0]) for name in names}
 
 
 def publish_data_wait(runner: Runner) -> None:
