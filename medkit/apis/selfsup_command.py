@@ -84,4 +84,5 @@ def _protocol(args: argparse.Namespace, graded: GradedSet) -> Protocol:
         amp=args.amp,
         num_workers=args.num_workers,
         cache_dir=str(Path(args.out) / "features"),
+        figure_dir=args.out if args.figures else None,
     )

@@ -49,7 +49,14 @@ def evaluate(
         DatasetError, WeightsError: an image or a checkpoint that cannot be read.
     """
     _check(runs, graded, protocol)
-    return [record for run in runs for record in _Evaluation(run, graded, protocol, say).records()]
+    records, drawn = [], set()
+    for run in runs:
+        one = _Evaluation(run, graded, protocol, say)
+        records += list(one.records())
+        if protocol.figure_dir is not None and run.name not in drawn:
+            one.draw(protocol.figure_dir)
+            drawn.add(run.name)
+    return records
 
 
 def _check(runs: Sequence[Run], graded: GradedSet, protocol: Protocol) -> None:
@@ -91,7 +98,8 @@ class _Evaluation:
             self.encoder = build_encoder(cfg, run.checkpoint, self.img_size, seed=run.seed)
         self.encoder.to("cuda" if torch.cuda.is_available() else "cpu")
         on_features = {"knn"} if protocol.augment else {"knn", "linear"}
-        self.features = self._features() if on_features & set(protocol.protocols) else np.zeros((0, 0), np.float32)
+        needed = protocol.figure_dir is not None or on_features & set(protocol.protocols)
+        self.features = self._features() if needed else np.zeros((0, 0), np.float32)
 
     def records(self) -> Iterator[Record]:
         """In the order of the protocols; one line is said for each."""
@@ -102,6 +110,13 @@ class _Evaluation:
             for kind in self.protocol.heads:
                 for seed in self.protocol.seeds:
                     yield from self._said(self._fitted(name, kind, seed))
+
+    def draw(self, folder: str) -> None:
+        """Pictures of the features that k-NN sees, and of the attention."""
+        from medkit.apis.selfsup_figures import draw_figures  # loads matplotlib
+
+        features = self.features[:, : self.encoder.dims["knn"]]
+        draw_figures(self.run, self.encoder, self.graded, features, self.img_size, folder)
 
     def _features(self) -> np.ndarray:
         """``(N, D)`` of all images; the first columns are those of k-NN."""

@@ -58,6 +58,7 @@ class Protocol:
         amp: bfloat16 for probe on images and fine-tuning.
         num_workers: processes that read images.
         cache_dir: folder for features; a killed run goes on with them.
+        figure_dir: folder for pictures of each method; None draws none.
     """
 
     protocols: tuple[str, ...] = ("knn", "linear")
@@ -72,6 +73,7 @@ class Protocol:
     amp: bool = False
     num_workers: int = 1
     cache_dir: str | None = None
+    figure_dir: str | None = None
 
     def training(self, protocol: str, num_train: int) -> Training:
         """Settings of ``linear`` or ``finetune`` for a set of ``num_train`` training images."""

@@ -84,7 +84,8 @@ def test_one_call_gives_the_papers_table(root: Path, checkpoints: list[str], tmp
 def test_a_set_without_order_is_classified(checkpoints: list[str], tmp_path: Path) -> None:
     prepared = write_prepared(tmp_path / "set", num_images=8)
     words = (CONFIG, checkpoints[0], prepared, "--out", tmp_path / "out")
-    text = call(*words)
+    text = call(*words, "--figures")
+    assert [file.name for file in (tmp_path / "out").glob("*.png")] == ["tsne_simsiam_phantom.png"]
     assert "Kappa (unweighted" in text and "linear, classification" in text
     with pytest.raises(ConfigError, match="use --head classification"):
         call(*words, "--head", "regression")
