@@ -9,13 +9,9 @@ optim_wrapper = dict(
     optimizer=dict(type='mmengine.Adam', lr='${lr}', weight_decay=1e-6),
 )
 auto_scale_lr = dict(enable=False)
+monitored = dict(z='neck.clinical', v='head.clinical')
 hooks = [
     dict(type='medkit.EpochSeedHook'),
     dict(type='medkit.RunFolderHook'),
-    dict(
-        type='medkit.CollapseMonitorHook',
-        outputs=dict(z='neck.clinical', v='head.clinical'),
-        warn_below=0.02,
-        min_rank=1.0,
-    ),
+    dict(type='medkit.CollapseMonitorHook', outputs='${monitored}', warn_below=0.02, min_rank=1.0),
 ]
