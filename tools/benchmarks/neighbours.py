@@ -7,7 +7,8 @@ neighbours is printed.
 
 import argparse
 import resource
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -28,8 +29,9 @@ def rows(args: argparse.Namespace) -> Iterator[Row]:
         ours, base = Neighbours(bank, metric, given[0]), Baseline(bank, metric, given[0])
         check(bank, queries, ours, base, given)
         name = f"{len(bank):,} x {DIMS}, {len(queries):,} queries, {metric}{', own group out' * grouped}"
-        base_ms = median_ms(lambda b=base, g=given: b.search(queries, g[1]), args.repeats, warm=1)
-        ours_ms = median_ms(lambda o=ours, g=given: o.search(queries, K, g[1]), args.repeats, warm=1)
+        calls = (lambda b=base, g=given: b.search(queries, g[1]), lambda o=ours, g=given: o.search(queries, K, g[1]))
+        base_ms, ours_ms = (median_ms(call, args.repeats, warm=1) for call in calls)
+        print(f"  CPU time of one batch: torch {cpu_seconds(calls[0]):.1f} s, medkit {cpu_seconds(calls[1]):.1f} s")
         print(f"  copy {ours.nbytes / 2**20:.0f} MiB; peak memory of the process {peak_gib():.1f} GiB")
         yield Row(name, base_ms, ours_ms)
 
@@ -76,6 +78,13 @@ def check(bank: np.ndarray, queries: np.ndarray, ours: Neighbours, base: Baselin
     if not np.array_equal(ours.search(few, K, own)[1], wanted):
         raise SystemExit("the neighbours differ from float64's: the times would mean nothing")
     print(f"  {CHECKED} queries equal float64's; torch alone: {(base.search(few, own) != wanted).mean():.2%} differ")
+
+
+def cpu_seconds(call: Callable[[], object]) -> float:
+    """CPU time of one call, which other processes on the machine change less than wall time."""
+    start = time.process_time()
+    call()
+    return time.process_time() - start
 
 
 def peak_gib() -> float:
