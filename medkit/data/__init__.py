@@ -2,8 +2,9 @@
 
 from medkit.data.lesion_dataset import LesionDataset
 from medkit.data.paired import ImageVectors
+from medkit.data.saliency_images import SaliencyImages
 from medkit.data.subject_sampler import SubjectSampler
 from medkit.data.tile_dataset import TilePairs
 from medkit.data.unlabelled import UnlabelledImages
 
-__all__ = ["ImageVectors", "LesionDataset", "SubjectSampler", "TilePairs", "UnlabelledImages"]
+__all__ = ["ImageVectors", "LesionDataset", "SaliencyImages", "SubjectSampler", "TilePairs", "UnlabelledImages"]

@@ -3,13 +3,17 @@
 from medkit.data.transforms.geometric import RandomScaleShift
 from medkit.data.transforms.intensity import UltrasoundIntensity
 from medkit.data.transforms.loading import LoadMedicalImage, LoadResized
+from medkit.data.transforms.saliency import LoadSaliency, PackSaliencyViews, SaliencyTwoViews
 from medkit.data.transforms.stain import RandomQuarterTurn, ReinhardNormalize
 
 __all__ = [
     "LoadMedicalImage",
     "LoadResized",
+    "LoadSaliency",
+    "PackSaliencyViews",
     "RandomQuarterTurn",
     "RandomScaleShift",
     "ReinhardNormalize",
+    "SaliencyTwoViews",
     "UltrasoundIntensity",
 ]
