@@ -42,7 +42,9 @@ setup(
         "tabular": ["pyarrow>=16"],
         "genetics": ["bed-reader>=1.0"],
         "selfsup": ["faiss-cpu>=1.9", "scikit-learn>=1.5"],
+        "slides": ["h5py>=3.8"],
         "dev": [
+            "h5py>=3.8",
             "faiss-cpu>=1.9",
             "scikit-learn>=1.5",
             "pyarrow>=16",

@@ -8,8 +8,9 @@ Command: ``python -m data_prep.slide_phantom OUT --train-slides 10 --test-slides
 
 A slide is 20 x 16 mm of stroma, epithelium, tumour and fat in patches some millimetres wide. Tissues differ in
 texture: fibres, glands, crowded irregular nuclei, empty cells. Each slide has its own stain (colours and amounts of
-haematoxylin and eosin). Colour misleads: but for fat, the mean amounts of both dyes are drawn alike for all tissues. Real slides
-differ in all the ways that are not drawn here: nothing measured on the phantom says how a method does on patients.
+haematoxylin and eosin), and but for fat the mean amounts of both are drawn alike for all tissues, so that colour
+misleads. Real slides differ in all the ways that are not drawn here: nothing measured on the phantom says how a method
+does on patients.
 """
 
 from __future__ import annotations

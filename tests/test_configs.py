@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from data_prep.slide_phantom import SlideOptions, write_slides
 from medkit.apis.config import load_config
 from medkit.apis.training import train
 from medkit.engine import load_backbone
@@ -18,7 +19,13 @@ CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 DETECTION = sorted(path for path in CONFIGS.glob("*.py") if path.stem.startswith(("centernet_", "yolox_")))
 SSL = sorted(set(CONFIGS.glob("*.py")) - set(DETECTION))
 # Which data a pre-training config gets: pattern of its name -> fixture, the first that fits.
-SSL_DATA = {"contig_fundus": "scored", "contig_busi": "breast", "*_fundus*": "graded", "*": "liver"}
+SSL_DATA = {
+    "contig_fundus": "scored",
+    "contig_busi": "breast",
+    "*_fundus*": "graded",
+    "spatial_*": "slides",
+    "*": "liver",
+}
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +52,13 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def graded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_graded(tmp_path_factory.mktemp("graded"))
+
+
+@pytest.fixture(scope="module")
+def slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("slides") / "set"
+    write_slides(out, 2, 1, 0, options=SlideOptions(pitch_mm=1.9))
+    return out
 
 
 def run(path: Path, data_root: Path, work_dir: Path, **options) -> None:
@@ -75,7 +89,8 @@ def check_transfer(path: Path, work_dir: Path) -> None:
     from mmdet.models.backbones import ResNet
 
     backbone = load_config(path).model.backbone
-    resnet = ResNet(depth=backbone.get("depth", 18))
+    width = backbone.get("base_channels", 64)
+    resnet = ResNet(depth=backbone.get("depth", 18), base_channels=width, stem_channels=width)
     before = {name: tensor.clone() for name, tensor in resnet.state_dict().items()}
     if backbone.type != "mmpretrain.ResNet":
         with pytest.raises(WeightsError, match=r"does not fit the backbone: 0 of 100 tensors .* same\s+kind"):

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 from torch import nn
 
+from data_prep.slide_phantom import SlideOptions, write_slides
 from medkit import registry
 from tests.models.selfsup import ssit_golden as ssit
 from tests.prepared import LIVER, write_prepared
@@ -19,6 +20,7 @@ ARGUMENTS: dict[str, dict] = {
     "ImageVectors": dict(vectors=dict(clinical=dict(columns=("diagnosis",)))),
     "LoadResized": dict(scale=(64, 64)),
     "SubjectSampler": dict(dataset=SimpleNamespace(subjects="abcd"), batch_size=2, seed=0),
+    "ReinhardNormalize": dict(target=dict(mean=[65, 35, -20], std=[12, 12, 10]), scope="tile"),
     "SpatialSiamese": dict(
         backbone=dict(type="mmpretrain.ResNet", depth=18),
         neck=dict(type="mmpretrain.LinearNeck", in_channels=512, out_channels=128, gap_dim=2, norm_cfg=None),
@@ -55,7 +57,11 @@ def registered() -> list[tuple[str, str]]:
 @pytest.mark.parametrize("name, type_", registered())
 def test_module_can_be_built(name: str, type_: str, tmp_path: Path) -> None:
     reg, arguments = getattr(registry, name), {k: v for k, v in ARGUMENTS.get(type_, {}).items() if k != "type"}
-    if name == "DATASETS":
+    if type_ == "TilePairs":
+        write_slides(tmp_path / "set", 1, 0, 0, options=SlideOptions(pitch_mm=4.0))
+        arguments = dict(table="train.csv", data_root=str(tmp_path / "set"), near_mm=5.0, pairs_per_epoch=6)
+        assert len(reg.build(dict(type="medkit.TilePairs", **arguments))) == 6
+    elif name == "DATASETS":
         root = write_prepared(tmp_path)
         arguments = dict(ann_file="annotations/train.json", data_root=str(root), pipeline=[]) | arguments
         arguments |= dict(data_prefix=dict(img="images/"), metainfo=dict(classes=LIVER))

@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 
 from medkit.data.tile_pairs import all_pairs
-from medkit.evaluation.functional.retrieval import addr, other_group_neighbours, retrieval_fractions
+from medkit.evaluation.functional.neighbours import all_neighbours
+from medkit.evaluation.functional.retrieval import addr, retrieval_fractions
 
 CLOSE = dict(rtol=1e-10, atol=1e-12)
+
+
+def of_other_groups(descriptors: np.ndarray, queries: np.ndarray, groups: np.ndarray, k: int) -> np.ndarray:
+    return all_neighbours(descriptors, descriptors[queries], k, "l2", exclude=(groups, groups[queries]))[1]
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +46,7 @@ def test_addr_knows_no_scale_but_structure(golden) -> None:
 def test_retrieval_equals_golden(golden) -> None:
     queries = np.flatnonzero(golden["tumor"])
     np.testing.assert_array_equal(queries, golden["query_index"])
-    _, neighbours = other_group_neighbours(golden["embedding"], queries, golden["slide"], k=10)
+    neighbours = of_other_groups(golden["embedding"], queries, golden["slide"], k=10)
     np.testing.assert_array_equal(neighbours, golden["top10_index"])
     found = retrieval_fractions(neighbours, queries, golden["tumor"], golden["slide"])
     for k in (1, 5, 10):
@@ -52,8 +57,8 @@ def test_retrieval_equals_golden(golden) -> None:
 def test_patient_exclusion_takes_out_the_patients_other_slide() -> None:
     descriptors = np.array([[0.0], [0.1], [5.0], [9.0]])
     slides, patients = np.array([0, 1, 2, 3]), np.array([0, 0, 1, 2])
-    by_slide = other_group_neighbours(descriptors, np.array([0]), slides, k=1)[1]
-    by_patient = other_group_neighbours(descriptors, np.array([0]), patients, k=1)[1]
+    by_slide = of_other_groups(descriptors, np.array([0]), slides, k=1)
+    by_patient = of_other_groups(descriptors, np.array([0]), patients, k=1)
     assert (by_slide[0, 0], by_patient[0, 0]) == (1, 2)
     with pytest.raises(ValueError, match="own group"):
         retrieval_fractions(by_slide, np.array([0]), np.zeros(4), patients, ks=(1,))
@@ -71,8 +76,8 @@ def test_recall_and_average_precision_by_hand() -> None:
 
 def test_few_tiles_in_other_groups() -> None:
     descriptors, groups = np.arange(4.0)[:, None], np.array([0, 0, 0, 1])
-    distances, neighbours = other_group_neighbours(descriptors, np.arange(4), groups, k=3)
-    assert neighbours[0].tolist() == [3, -1, -1] and distances[0, 1] == np.inf
+    neighbours = of_other_groups(descriptors, np.arange(4), groups, k=3)
+    assert neighbours[0].tolist() == [3, -1, -1]
     assert neighbours[3].tolist() == [2, 1, 0]
     found = retrieval_fractions(neighbours, np.arange(4), np.ones(4), groups, ks=(1, 3))
     assert found.fraction == {1: 1.0, 3: 1.0} and found.num_queries == 4

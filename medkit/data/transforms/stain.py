@@ -1,6 +1,6 @@
 """Reinhard's stain normalisation in CIE L*a*b*, on tissue only; and quarter turns.
 
-Reinhard et al., "Color Transfer between Images", IEEE CG&A 2001, worked in the l-alpha-beta space of Ruderman; pathology
+Reinhard et al., "Color Transfer between Images", IEEE CG&A 2001, worked in Ruderman's l-alpha-beta space; pathology
 (Gildenblat and Klaiman, arXiv 1905.08139, among others) means L*a*b*, and so do we. In a config:
 ``dict(type='medkit.ReinhardNormalize', target=dict(mean=[65, 35, -20], std=[12, 12, 10]), statistics='stains.json')``;
 ``python tools/stain_statistics.py TABLE OUT.json`` writes that file.
@@ -89,13 +89,13 @@ def _to_float(image: np.ndarray) -> np.ndarray:
 class ReinhardNormalize(BaseTransform):
     """Give a tile (BGR uint8) the colours of a target; glass stays as it is.
 
-    Statistics are taken over tissue only, since glass would move the mean with the share of tissue, in float32, since
+    Statistics are taken over tissue only, since glass would move the mean with its share, and in float32, since
     OpenCV's 8-bit L*a*b* is off by up to 2 grey levels. Those of the whole slide (``statistics``) are better than those
-    of the tile: the latter make a tile of fat look like one of muscle. A dark target darkens everything.
+    of the tile, which make a tile of fat look like one of muscle. A dark target darkens everything.
 
     Args:
         target: ``dict(mean=[L, a, b], std=[L, a, b])``.
-        statistics: JSON file ``{slide: {mean, std}}``; the sample's ``slide`` is looked up. None needs ``scope='tile'``.
+        statistics: JSON file ``{slide: {mean, std}}``; the sample's ``slide`` is looked up. None for ``'tile'``.
         scope: ``'slide'`` or ``'tile'``.
         sigma_floor: smallest spread of the source that is believed.
         background_l: pixels lighter than this L* are glass.

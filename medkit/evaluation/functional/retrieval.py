@@ -9,9 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial.distance import cdist
-
-_CHUNK = 256  # queries compared at once
 
 
 @dataclass(frozen=True)
@@ -59,35 +56,6 @@ def addr(descriptors: np.ndarray, near_pairs: np.ndarray, far_pairs: np.ndarray,
     return Addr(float(distance["far"].mean() / distance["near"].mean()), per_slide, len(near_pairs), len(far_pairs))
 
 
-def other_group_neighbours(
-    descriptors: np.ndarray, queries: np.ndarray, groups: np.ndarray, k: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The k nearest descriptors (Euclidean) of other groups for each query, exact, nearest first.
-
-    For some ten thousand tiles; ``medkit.apis.neighbours`` answers more of them.
-
-    Args:
-        descriptors: (N, D).
-        queries: (Q,) indices of the tiles that are looked up.
-        groups: (N,) slide or patient; no neighbour is of the query's group.
-        k: neighbours.
-
-    Returns:
-        (Q, k) distances and (Q, k) indices; inf and -1 where other groups have fewer than k tiles.
-    """
-    distances = np.full((len(queries), k), np.inf)
-    indices = np.full((len(queries), k), -1)
-    for start in range(0, len(queries), _CHUNK):
-        part = queries[start : start + _CHUNK]
-        distance = cdist(descriptors[part], descriptors)  # (q, N)
-        distance[groups[part][:, None] == groups[None]] = np.inf
-        found = np.argsort(distance, axis=1, kind="stable")[:, :k]  # (q, <=k)
-        nearest = np.take_along_axis(distance, found, axis=1)
-        distances[start : start + _CHUNK, : found.shape[1]] = nearest
-        indices[start : start + _CHUNK, : found.shape[1]] = np.where(np.isfinite(nearest), found, -1)
-    return distances, indices
-
-
 @dataclass(frozen=True)
 class Retrieval:
     """What the tiles of a label find in other groups.
@@ -118,7 +86,7 @@ def retrieval_fractions(
 
     Args:
         neighbours: (Q, K) indices into the tiles, nearest first, K >= max(ks); -1 where there is none. Give as many as
-            there are tiles for the mean average precision of the whole ranking.
+            there are tiles for the mean average precision of the whole ranking. `all_neighbours` finds them.
         queries: (Q,) indices of the tiles that were looked up.
         labels: (N,) of all tiles.
         groups: (N,) slide or patient of all tiles.

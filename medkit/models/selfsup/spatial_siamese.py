@@ -46,7 +46,11 @@ class SpatialSiamese(BaseSelfSupervisor):
 
     def describe(self, images: Tensor) -> Tensor:
         """Descriptors (B, C) of normalised images (B, 3, H, W)."""
-        descriptors = self.neck(self.backbone(images))[-1].float()  # (B, C)
+        return self.describe_features(self.backbone(images))
+
+    def describe_features(self, features: tuple[Tensor, ...]) -> Tensor:
+        """Descriptors (B, C), float32, of what the backbone gave."""
+        descriptors = self.neck(features)[-1].float()  # (B, C)
         return F.normalize(descriptors, dim=1) if self.l2norm else descriptors
 
     def loss(self, inputs: list[Tensor], data_samples: list[DataSample], **kwargs) -> dict[str, Tensor]:
