@@ -4,12 +4,13 @@ Importing this package registers them, so that configs can say ``type='medkit.St
 """
 
 from medkit.engine.amp import Bf16OptimWrapper
-from medkit.engine.anomaly_hooks import FitHook
+from medkit.engine.anomaly_hooks import FitHook, MaskMonitorHook
 from medkit.engine.checkpoint import LoadReport, PretrainedBackbone, load_backbone
 from medkit.engine.collapse import CollapseMonitorHook, output_spread
 from medkit.engine.distributed import prepare_cpu_processes
 from medkit.engine.knn_probe import KNNProbeHook
-from medkit.engine.optimizer import FreezeAwareOptimWrapperConstructor
+from medkit.engine.late_decay import LateDecayLR
+from medkit.engine.optimizer import FreezeAwareOptimWrapperConstructor, PartsOptimWrapperConstructor
 from medkit.engine.reading import read_checkpoint, resolve_checkpoint
 from medkit.engine.run_folder import RunFolderHook
 from medkit.engine.saving import SafeCheckpointHook, resume_checkpoint
@@ -28,7 +29,10 @@ __all__ = [
     "FreezeAwareOptimWrapperConstructor",
     "IterSeedHook",
     "KNNProbeHook",
+    "LateDecayLR",
     "LoadReport",
+    "MaskMonitorHook",
+    "PartsOptimWrapperConstructor",
     "PretrainedBackbone",
     "RunFolderHook",
     "SafeCheckpointHook",

@@ -7,7 +7,7 @@ Command: ``python tools/train.py configs/healthygan_phantom.py``.
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from mmengine.logging import MessageHub
@@ -43,8 +43,8 @@ class AnomalyModel(BaseModel):
         TrainingError: a loss is NaN or infinite.
     """
 
-    needs_mixed: ClassVar[bool] = False
-    min_size: ClassVar[int] = 1
+    needs_mixed: bool = False
+    min_size: int = 1
 
     def __init__(self, data_preprocessor: dict | nn.Module | None = None, init_cfg: dict | None = None) -> None:
         preprocessor = data_preprocessor or {"type": "medkit.AnomalyDataPreprocessor"}
