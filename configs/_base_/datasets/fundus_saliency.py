@@ -4,11 +4,17 @@ data_root = 'data/fundus/'
 img_size = 224
 batch_size = 128  # per GPU
 num_workers = 8
+blur_sigma = 2.0  # largest sigma in pixels; about img_size / 112
 ann_file = 'labels.csv'
 
 load = dict(type='medkit.LoadMedicalImage')  # image and map are decoded once for both views
 load_map = dict(type='medkit.LoadSaliency')
-views = dict(type='medkit.SaliencyTwoViews', size='${img_size}')
+views = dict(
+    type='medkit.SaliencyTwoViews',
+    size='${img_size}',
+    crop_scale=((0.08, 0.8), (0.8, 1.0)),
+    blur_sigma=(0.1, '${blur_sigma}'),
+)
 pack = dict(type='medkit.PackSaliencyViews')
 train_dataloader = dict(
     batch_size='${batch_size}',
