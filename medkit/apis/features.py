@@ -9,14 +9,17 @@ Command: ``python tools/features.py configs/simsiam_busi.py work_dirs/simsiam_bu
 import copy
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
@@ -45,7 +48,8 @@ def build_encoder(cfg: Config, checkpoint: str | Path | None, img_size: int | No
         torch.manual_seed(seed)
         model = MODELS.build(copy.deepcopy(cfg.model))
         if checkpoint is None:
-            model.init_weights()
+            with _quiet():
+                model.init_weights()
         encoder = encoder_of(model, cfg)
     if checkpoint is not None:
         report = load_backbone(encoder.backbone, checkpoint)
@@ -162,6 +166,18 @@ class _Store:
         draft = self.notes.with_name(f".{self.notes.name}.part")
         draft.write_text(json.dumps({"fingerprint": self.key, "done": self.done, "shape": self.shape}, indent=1) + "\n")
         draft.replace(self.notes)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the line that mmengine says for each parameter it initialises."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _resize_positions(backbone: Any, img_size: int) -> None:
