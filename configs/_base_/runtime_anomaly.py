@@ -1,5 +1,5 @@
-# Run folder and iteration loop of all anomaly detectors. A method's own settings (networks, optimizers, losses) are in
-# models/METHOD.py; max_iters, lr and the intervals are said in the config.
+# Run folder and iteration loop of all anomaly detectors. models/METHOD.py brings model, optim_wrapper, param_scheduler
+# and method_hooks (a list, empty where a method needs no hooks of its own); the config says max_iters and the intervals.
 default_scope = 'mmengine'
 seed = 0
 max_iters = 1000
@@ -16,7 +16,6 @@ default_hooks = dict(
         type='medkit.SafeCheckpointHook', by_epoch=False, interval='${checkpoint_interval}', max_keep_ckpts=2
     ),
 )
-method_hooks = []  # what a method needs besides
 hooks = [
     dict(type='medkit.IterSeedHook'),
     dict(type='medkit.RunFolderHook', interval='${log_interval}'),
