@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from . import stages
 from .errors import EmptyResultError
+from .file_stage import FileStage
 from .fundus_crop import CropJob, Cropped, crop_chunk
 from .fundus_options import FundusOptions
 from .fundus_table import read_table
@@ -21,18 +22,12 @@ from .output import MARK, check_nesting, check_target, claimed, fingerprint, fin
 from .progress import Display, Usage
 from .records import UNKNOWN, Record
 from .split import SIDES, assign_splits, check_split
-from .stages import Run, Write, run_stage
+from .stages import Run, run_stage
 from .store import WorkFolder
 from .summary import report_csv, table_csv
 from .workers import crew
 
 COLUMNS = ("image", "patient", "label", "split")
-
-
-class Crop(Write):
-    """Crop and write every photograph; a logged chunk counts while its files are there and no image of it failed."""
-
-    name, function = "fundus", staticmethod(crop_chunk)
 
 
 def prepare_fundus(export: Path, out: Path, options: FundusOptions, usage: Usage | None = None) -> dict:
@@ -82,7 +77,7 @@ def crop_all(records: Sequence[Record], run: Run, options: FundusOptions) -> Cou
         found_map = str(folder / map_name(record.out_file)) if options.saliency else ""
         return CropJob(str(record.path.absolute()), target, found_map, options.size, options.crop)
 
-    run_stage(Crop(len(wanted), job, found.__setitem__, run.work.holds), run)  # type: ignore[arg-type]
+    run_stage(FileStage("fundus", crop_chunk, len(wanted), job, found.__setitem__, run.work.holds), run)
     first: dict[bytes, Record] = {}
     for number, record in enumerate(wanted):
         one = found[number]
@@ -158,6 +153,8 @@ def _write_tables(
     write_whole(folder / "labels.csv", table_csv(COLUMNS, rows).encode())
     write_whole(folder / "report.csv", report_csv(records).encode())
     write_whole(folder / "summary.txt", summary_text(summary).encode())
+    if options.saliency:  # by this file `data_prep saliency --overwrite` knows the maps as its own
+        write_whole(folder / "saliency" / MARK, (json.dumps({"maps": len(kept), "circle": True}) + "\n").encode())
     write_whole(folder / MARK, (json.dumps(summary, indent=2) + "\n").encode())
     return summary
 

@@ -1,4 +1,4 @@
-"""One fundus photograph: crop to the retina as SSiT does (Huang et al., JBHI 2024), JPEG, saliency map. Runs in a worker.
+"""One fundus photograph, in a worker: cut to the retina as SSiT does (Huang et al., JBHI 2024), JPEG, saliency map.
 
 Command: ``python -m data_prep fundus EXPORT OUT``.
 """
@@ -69,7 +69,7 @@ def _crop(job: CropJob) -> Cropped:
     data = encode_jpeg(squeeze(image, box, job.size))
     write_whole(Path(job.target), data)
     if job.map_target:
-        found = frame_saliency(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), job.circle)
+        found = frame_saliency(np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)), job.circle)
         write_whole(Path(job.map_target), encode_png(found))
     facts = [(path, Path(path).stat()) for path in (job.target, job.map_target) if path]
     files = tuple((path, stat.st_size, stat.st_mtime_ns) for path, stat in facts)

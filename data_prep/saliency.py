@@ -44,7 +44,7 @@ def raise_contrast(image: np.ndarray, circle: bool = True) -> np.ndarray:
     even = cv2.addWeighted(image, CONTRAST, background, -CONTRAST, GREY)
     if circle:
         even[~circle_mask(image.shape, CONTRAST_RADIUS)] = GREY
-    return cv2.imdecode(cv2.imencode(".jpg", even)[1], cv2.IMREAD_COLOR)
+    return np.asarray(cv2.imdecode(cv2.imencode(".jpg", even)[1], cv2.IMREAD_COLOR))
 
 
 def circle_mask(shape: tuple[int, ...], radius: int) -> np.ndarray:
@@ -63,7 +63,7 @@ def fine_grained(image: np.ndarray) -> np.ndarray:
     grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     for _ in range(2):
         grey = cv2.GaussianBlur(grey, (3, 3), 0)
-    sums = cv2.integral(grey, sdepth=cv2.CV_32F)  # (H + 1, W + 1); float32 as in OpenCV, rounding above 2 ** 24
+    sums = np.asarray(cv2.integral(grey, sdepth=cv2.CV_32F))  # (H + 1, W + 1); as OpenCV, rounds from 2 ** 24 on
     brighter, darker = np.zeros(grey.shape, np.int32), np.zeros(grey.shape, np.int32)
     level = grey.astype(np.float32)
     for window in WINDOWS:
@@ -80,17 +80,19 @@ def fine_grained(image: np.ndarray) -> np.ndarray:
 
 def _surround_mean(sums: np.ndarray, level: np.ndarray, window: int) -> np.ndarray:
     """Mean (H, W) float32 of a square round each pixel, clipped to the image, without the pixel itself."""
-    (top, bottom), (left, right) = (_ends(length, window) for length in level.shape)
-    low, high = sums[top], sums[bottom]  # (H, W + 1)
-    total = high[:, right] + low[:, left] - high[:, left] - low[:, right]
-    area = (bottom - top)[:, None] * (right - left)[None]  # (H, W)
+    height, width = level.shape
+    wide = np.pad(sums, ((window - 1, window), (window - 1, window)), "edge")  # what is clipped stays at the edge
+    low, high = slice(0, height), slice(2 * window, 2 * window + height)
+    left, right = slice(0, width), slice(2 * window, 2 * window + width)
+    total = wide[high, right] + wide[low, left] - wide[high, left] - wide[low, right]
+    area = np.outer(_extent(height, window), _extent(width, window))  # (H, W)
     return (total - level) / np.maximum(area - 1, 1).astype(np.float32)
 
 
-def _ends(length: int, window: int) -> tuple[np.ndarray, np.ndarray]:
-    """First and last place (length,) of the window of each pixel, in coordinates of the integral image."""
+def _extent(length: int, window: int) -> np.ndarray:
+    """Pixels (length,) that the window of each pixel has within the image, along one side."""
     place = np.arange(length)
-    return np.clip(place - window + 1, 0, length), np.clip(place + window + 1, 0, length)
+    return np.minimum(place + window + 1, length) - np.maximum(place - window + 1, 0)
 
 
 def _stretch(values: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Saliency maps for all images of a prepared set, whole or not at all. Command: ``python -m data_prep saliency SET``."""
+"""Saliency maps for all images of a prepared set, whole or not at all: ``python -m data_prep saliency SET``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from . import stages
 from .errors import EmptyResultError, OptionError, UnreadableImage
+from .file_stage import FileStage
 from .images import decode, encode_png, write_whole
 from .options import Options
 from .output import MARK, claimed, fingerprint, finish, sweep
@@ -19,7 +20,7 @@ from .progress import Display, Usage
 from .readers.listing import list_files
 from .records import Record
 from .saliency import frame_saliency
-from .stages import Run, Write, run_stage
+from .stages import Run, run_stage
 from .workers import crew
 
 
@@ -65,12 +66,6 @@ def _map(job: MapJob) -> Mapped:
     return Mapped("", ((job.target, stat.st_size, stat.st_mtime_ns),), float(np.mean(found > 127)))
 
 
-class Maps(Write):
-    """Write every map; a logged chunk counts while its files are there."""
-
-    name, function = "saliency", staticmethod(map_chunk)
-
-
 def write_maps(folder: Path, options: MapOptions, usage: Usage | None = None) -> dict:
     """Add saliency/ to ``folder``: for images/a/b.jpg the map saliency/a/b.png, of the same size.
 
@@ -103,7 +98,7 @@ def _images(folder: Path) -> list[Record]:
         name = PurePosixPath(file).with_suffix(".png").as_posix()
         if first.setdefault(name, file) != file:
             raise OptionError(f"images {first[name]} and {file} would share the map {name}: rename one of them")
-    return [Record(file, path, out_file=PurePosixPath(file).with_suffix(".png").as_posix()) for file, path in files.items()]
+    return [Record(file, files[file], out_file=name) for name, file in first.items()]
 
 
 def _write(records: Sequence[Record], run: Run, circle: bool) -> dict:
@@ -113,7 +108,7 @@ def _write(records: Sequence[Record], run: Run, circle: bool) -> dict:
         record = records[number]
         return MapJob(str(record.path.absolute()), str(folder / record.out_file), circle)
 
-    run_stage(Maps(len(records), job, found.__setitem__, run.work.holds), run)  # type: ignore[arg-type]
+    run_stage(FileStage("saliency", map_chunk, len(records), job, found.__setitem__, run.work.holds), run)
     faults = [(records[number].file, one.fault) for number, one in found.items() if one.fault]
     if faults:
         raise OptionError(

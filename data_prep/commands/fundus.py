@@ -1,4 +1,4 @@
-"""``python -m data_prep fundus EXPORT OUT --table labels.csv``: cropped, graded fundus photographs with saliency maps."""
+"""``python -m data_prep fundus EXPORT OUT``: cropped, graded fundus photographs with saliency maps."""
 
 from __future__ import annotations
 

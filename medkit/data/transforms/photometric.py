@@ -36,7 +36,7 @@ def scale_about(image: np.ndarray, factor: float, centre: float) -> np.ndarray:
 def shift_hue(image: np.ndarray, turn: float) -> np.ndarray:
     """Turn the colour circle by ``turn`` (-0.5 to 0.5 of the whole)."""
     hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV_FULL)
-    hsv[..., 0] += np.uint8(round(turn * 255) % 256)  # wraps round, as the circle does
+    hsv[..., 0] = cv2.LUT(hsv[..., 0], ((np.arange(256) + round(turn * 255)) % 256).astype(np.uint8))
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR_FULL)
 
 
