@@ -17,7 +17,7 @@ model = dict(
     ),
     head=dict(
         type='mmpretrain.LatentPredictHead',
-        loss=dict(type='medkit.CosineSimilarityLoss'),
+        loss=dict(type='medkit.CosineSimilarityLoss', scale_factor=0.25),  # SimSiam's scale; LARS does not see it
         predictor=dict(
             type='medkit.ProjectionNeck',
             in_channels=256,

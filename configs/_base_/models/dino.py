@@ -18,6 +18,7 @@ model = dict(
         type='medkit.DINOHead',
         in_channels=256,
         num_prototypes=1024,
+        loss_weight=0.1,  # plain SGD: gradients of the size of SimSiam's; AdamW does not see it
         warmup_teacher_temp_epochs='${max_epochs // 3}',
     ),
 )

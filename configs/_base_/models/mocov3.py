@@ -15,7 +15,7 @@ model = dict(
     ),
     head=dict(
         type='mmpretrain.LatentPredictHead',  # with this loss what MoCoV3Head computes, in float32
-        loss=dict(type='medkit.InfoNCELoss', temperature=0.2),
+        loss=dict(type='medkit.InfoNCELoss', temperature=0.2, scale=0.1),  # SGD in place of LARS; published 2T
         predictor=dict(
             type='medkit.ProjectionNeck',
             in_channels=256,

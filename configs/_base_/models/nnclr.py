@@ -4,6 +4,7 @@ model = dict(
     type='medkit.NNCLR',
     queue_size=128,
     temperature=0.1,
+    loss_weight=0.1,  # plain SGD in place of LARS: gradients of the size of SimSiam's
     data_preprocessor='${data_preprocessor}',
     backbone='${encoder}',
     neck=dict(

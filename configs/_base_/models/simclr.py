@@ -3,6 +3,7 @@
 model = dict(
     type='medkit.SimCLR',
     temperature=0.1,
+    loss_weight=0.1,  # plain SGD in place of LARS: gradients of the size of SimSiam's
     data_preprocessor='${data_preprocessor}',
     backbone='${encoder}',
     neck=dict(

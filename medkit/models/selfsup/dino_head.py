@@ -46,7 +46,7 @@ class Prototypes(BaseModule):
 
     def forward(self, x: tuple[Tensor, ...]) -> Tensor:
         """Scores (B, K), float32. While frozen the directions get a gradient of zero, which DDP can reduce."""
-        weight = self.weight
+        weight: Tensor = self.weight
         if current_epoch() < self.frozen_epochs:
             weight = weight.detach() + 0 * weight
         with torch.autocast(x[0].device.type, enabled=False):
@@ -72,6 +72,7 @@ class DINOHead(BaseModule):
         warmup_teacher_temp_epochs: length of the warm-up.
         center_momentum: share of the old centre that stays at a step.
         frozen_epochs: epochs at the start in which the prototypes do not move.
+        loss_weight: factor of the loss, 1 as published; ``student_temp`` suits plain SGD (see `SimCLR`).
 
     Raises:
         ConfigError: a temperature is not above 0, or the momentum not within 0 to 1.
@@ -89,6 +90,7 @@ class DINOHead(BaseModule):
         warmup_teacher_temp_epochs: int = 30,
         center_momentum: float = 0.9,
         frozen_epochs: int = 1,
+        loss_weight: float = 1.0,
     ) -> None:
         super().__init__()
         if min(student_temp, teacher_temp, warmup_teacher_temp) <= 0 or not 0 <= center_momentum <= 1:
@@ -97,7 +99,7 @@ class DINOHead(BaseModule):
                 f"center_momentum={center_momentum} within 0 to 1"
             )
         self.prototypes = Prototypes(in_channels, num_prototypes, frozen_epochs)
-        self.student_temp, self.center_momentum = student_temp, center_momentum
+        self.student_temp, self.center_momentum, self.loss_weight = student_temp, center_momentum, loss_weight
         rising = torch.linspace(warmup_teacher_temp, teacher_temp, warmup_teacher_temp_epochs)
         self.temps = [*rising.tolist(), teacher_temp]  # by epoch, the last for all later ones
         self.register_buffer("center", torch.zeros(num_prototypes))  # (K,)
@@ -112,4 +114,4 @@ class DINOHead(BaseModule):
         mean = torch.cat(list(teacher)).detach().mean(dim=0)  # (K,)
         all_reduce(mean, op="mean")
         self.center = self.center.lerp(mean, 1 - self.center_momentum)
-        return loss
+        return self.loss_weight * loss

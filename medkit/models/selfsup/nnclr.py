@@ -34,6 +34,8 @@ class NNCLR(BaseSelfSupervisor):
         queue_size: Q; the paper's 98304 is 8 % of ImageNet. Keep it well below the number of images, or an image
             mostly finds itself.
         temperature: divides the cosines.
+        loss_weight: factor of the loss, 1 as published. LARS does not see it, plain SGD does: the temperature gives
+            the outputs a gradient of the size that SimSiam's loss gives them.
         kwargs: ``backbone``, ``neck`` (to C channels), ``head`` (config of `NNCLRHead`) and ``data_preprocessor`` as
             for mmpretrain's `BaseSelfSupervisor`.
 
@@ -43,11 +45,13 @@ class NNCLR(BaseSelfSupervisor):
 
     queue: Tensor
 
-    def __init__(self, queue_size: int = 98304, temperature: float = 0.1, **kwargs) -> None:
+    def __init__(
+        self, queue_size: int = 98304, temperature: float = 0.1, loss_weight: float = 1.0, **kwargs
+    ) -> None:
         super().__init__(**kwargs)
         if queue_size < 1 or temperature <= 0:
             raise ConfigError(f"NNCLR: queue_size={queue_size}, temperature={temperature}; both must be above 0")
-        self.temperature = temperature
+        self.temperature, self.loss_weight = temperature, loss_weight
         channels = self.head.predictor.fc0.in_features
         self.register_buffer("queue", F.normalize(torch.randn(queue_size, channels), dim=1))  # (Q, C), newest first
 
@@ -58,7 +62,7 @@ class NNCLR(BaseSelfSupervisor):
         with torch.no_grad():
             near1, near2 = nearest_in(self.queue, z1), nearest_in(self.queue, z2)
             self._remember(z1)
-        losses = [info_nce(near, p, self.temperature, scale=1) for near, p in ((near1, p2), (near2, p1))]
+        losses = [info_nce(near, p, self.temperature, scale=self.loss_weight) for near, p in ((near1, p2), (near2, p1))]
         return dict(loss=(losses[0] + losses[1]) / 2)
 
     def _remember(self, z: Tensor) -> None:

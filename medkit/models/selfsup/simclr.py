@@ -45,14 +45,16 @@ class SimCLR(BaseSelfSupervisor):
 
     Args:
         temperature: divides the cosines.
+        loss_weight: factor of the loss, 1 as published. LARS does not see it, plain SGD does: the temperature gives
+            the outputs a gradient of the size that SimSiam's loss gives them.
         kwargs: ``backbone``, ``neck``, ``data_preprocessor`` as for mmpretrain's `BaseSelfSupervisor`.
     """
 
-    def __init__(self, temperature: float = 0.1, **kwargs) -> None:
+    def __init__(self, temperature: float = 0.1, loss_weight: float = 1.0, **kwargs) -> None:
         super().__init__(**kwargs)
-        self.temperature = temperature
+        self.temperature, self.loss_weight = temperature, loss_weight
 
     def loss(self, inputs: list[Tensor], data_samples: list | None = None, **kwargs) -> dict[str, Tensor]:
         """Loss of two views, (B, 3, H, W) each, which pass the network together: batch norm sees both."""
         z1, z2 = self.neck(self.backbone(torch.cat(inputs)))[0].chunk(2)  # (B, C) each
-        return dict(loss=nt_xent(z1, z2, self.temperature))
+        return dict(loss=self.loss_weight * nt_xent(z1, z2, self.temperature))
