@@ -95,11 +95,26 @@ class IterSeedHook(Hook):
         loader = runner.train_dataloader
         key = (self._run_seed, runner.iter, get_rank())
         loader.worker_init_fn = partial(_init_worker, key=key, first=loader.worker_init_fn)
-        seed_everything(*key)
+        loader.generator = torch.Generator().manual_seed(self._run_seed)  # or starting it would draw from the others'
+        self._seed_for_fetching(runner.iter)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
-        """Seed for this iteration's step and, behind it, for fetching the next batch."""
-        seed_everything(self._run_seed, runner.iter + 1, get_rank())
+        """Seed for this iteration's step."""
+        seed_everything(self._run_seed, runner.iter, get_rank())
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
+    ) -> None:
+        """Seed for fetching the next batch, whatever the step has drawn."""
+        self._seed_for_fetching(runner.iter + 1)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        """The same after a validation, which a resumed run does not repeat."""
+        if hasattr(self, "_run_seed"):  # not in a validation without training
+            self._seed_for_fetching(runner.iter)
+
+    def _seed_for_fetching(self, iteration: int) -> None:
+        seed_everything(self._run_seed, iteration, get_rank(), _MAIN_PROCESS)
 
 
 def _check_seed(hook: str, seed: int | None) -> None:
