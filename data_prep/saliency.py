@@ -67,7 +67,7 @@ def fine_grained(image: np.ndarray) -> np.ndarray:
     brighter, darker = np.zeros(grey.shape, np.int32), np.zeros(grey.shape, np.int32)
     level = grey.astype(np.float32)
     for window in WINDOWS:
-        mean = _surround_mean(sums, level, max(1, round(window * _scale(grey.shape))))
+        mean = _surround_mean(sums, level, max(2, round(window * _scale(grey.shape))))
         difference = np.trunc(level - mean).astype(np.int32)
         brighter += np.maximum(difference, 0)
         darker -= np.minimum(difference, 0)

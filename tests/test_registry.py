@@ -9,6 +9,7 @@ from torch import nn
 from data_prep.slide_phantom import SlideOptions, write_slides
 from medkit import registry
 from tests.models.selfsup import ssit_golden as ssit
+from tests.graded import write_graded
 from tests.prepared import LIVER, write_prepared
 
 REGISTRIES = sorted(name for name in dir(registry) if name.isupper() and not name.startswith("MMENGINE"))
@@ -61,6 +62,9 @@ def test_module_can_be_built(name: str, type_: str, tmp_path: Path) -> None:
         write_slides(tmp_path / "set", 1, 0, 0, options=SlideOptions(pitch_mm=4.0))
         arguments = dict(table="train.csv", data_root=str(tmp_path / "set"), near_mm=5.0, pairs_per_epoch=6)
         assert len(reg.build(dict(type="medkit.TilePairs", **arguments))) == 6
+    elif type_ == "SaliencyImages":
+        root = write_graded(tmp_path, num=8)
+        assert len(reg.build(dict(type="medkit.SaliencyImages", ann_file="labels.csv", data_root=str(root)))) == 4
     elif name == "DATASETS":
         root = write_prepared(tmp_path)
         arguments = dict(ann_file="annotations/train.json", data_root=str(root), pipeline=[]) | arguments
