@@ -210,6 +210,7 @@ def write_slides(
         small = train_slides - small_slides <= number < train_slides
         rows = write_slide(out, f"slide{number:03d}", (seed, number), third if small else options)
         written["train" if number < train_slides else "test"] += rows
+    written = {split: rows for split, rows in written.items() if rows}
     for split, rows in written.items():
         with (out / f"{split}.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, COLUMNS)
