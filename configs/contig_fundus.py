@@ -1,7 +1,7 @@
 # Reaches: not measured; the paper's fine-tuned kappa on APTOS is 85.93 (PGS, H1), pre-trained on UK Biobank.
 # Takes: not measured; ResNet-50 at 448 px, batch 64, 101 epochs on one GPU, Adam with a constant learning rate.
 # Command: python tools/train.py configs/contig_fundus.py --data-root data/fundus
-# As published: polygenic scores of each person (pgs.parquet: patient_id and 481 columns), one view without colour change.
+# As published: polygenic scores of each person (pgs.parquet: patient_id, 481 columns), one view without colour change.
 _base_ = [
     './_base_/datasets/image_vectors_fundus.py',
     './_base_/models/encoder_r18.py',

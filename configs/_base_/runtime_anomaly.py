@@ -1,5 +1,5 @@
 # Run folder and iteration loop of all anomaly detectors. models/METHOD.py brings model, optim_wrapper, param_scheduler
-# and method_hooks (a list, empty where a method needs no hooks of its own); the config says max_iters and the intervals.
+# and method_hooks (a list, empty where a method needs no hooks of its own); the config sets max_iters and intervals.
 default_scope = 'mmengine'
 seed = 0
 max_iters = 1000

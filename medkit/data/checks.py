@@ -28,7 +28,7 @@ def check_dataset(cfg: Config, loaders: tuple[str, ...] = ("train", "val", "test
     """Problems of the data sets that a config names, one line each; empty when all is well.
 
     Checked: annotation files exist and can be read, categories fit the classes, classes fit the head, no image
-    file and no patient is in two splits, every image file exists, no split is empty. Data sets that are not `medkit.LesionDataset`
+    file and no patient is in two splits, every image file exists, no split is empty. Sets not of `medkit.LesionDataset`
     or `medkit.UnlabelledImages` are left to their own class.
     """
     problems: list[str] = []
@@ -72,7 +72,7 @@ def _check_split(
     root = Path(dataset.get("data_root") or "")
     if not root.is_dir():
         raise DatasetError(
-            f"data set {root} does not exist; make it with `python -m data_prep EXPORT {root}`, or name another one with "
+            f"data set {root} does not exist; make it with `python -m data_prep EXPORT {root}`, or name another with "
             "--data-root (`data_root` in the config)"
         )
     ann_file = root / dataset.ann_file
@@ -113,7 +113,7 @@ def _annotation_problems(content: dict, ann_file: Path) -> list[str]:
     problems = []
     for what, wrong in faults.items():
         if found := [annotation.get("id") for annotation in content["annotations"] if wrong(annotation)]:
-            problems.append(f"{len(found)} annotations of {ann_file} {what} (first: id {found[0]}); run data_prep again")
+            problems.append(f"{len(found)} annotations of {ann_file} {what} (first: id {found[0]}): run data_prep")
     return problems
 
 

@@ -86,8 +86,8 @@ def map_categories(
     target = {cat: (class_map or {}).get(name, name) for cat, name in names.items()}
     if set(target.values()) != set(classes):
         raise DatasetError(
-            f"{ann_file} names the categories {tuple(names.values())}, which become {tuple(sorted(set(target.values())))}"
-            f" but metainfo.classes is {tuple(classes)}; set `classes` (and `num_classes`) in the config to the names of "
-            "the file, or give `class_map`"
+            f"{ann_file} names the categories {tuple(names.values())}, which become "
+            f"{tuple(sorted(set(target.values())))}, but metainfo.classes is {tuple(classes)}; set `classes` (and "
+            "`num_classes`) in the config to the names of the file, or give `class_map`"
         )
     return {cat: list(classes).index(name) for cat, name in target.items()}

@@ -15,7 +15,7 @@ NAMES = ("cyst", "HCC", "hemangioma", "metastasis")
 
 
 def write_coco(path: Path, names=NAMES, images: int = 3, labelled: int = 2) -> Path:
-    """``images`` images of 100 x 80, of which the first ``labelled`` hold one box of category 1 and one of category 2."""
+    """``images`` images of 100 x 80, of which the first ``labelled`` hold a box of category 1 and one of category 2."""
     path.parent.mkdir(parents=True, exist_ok=True)
     boxes = [(i, cat) for i in range(labelled) for cat in (1, 2)]
     content = {

@@ -1,4 +1,4 @@
-# One view of each training image, as in unlabelled_fundus.py, with the vectors of its subject; a batch has no subject twice.
+# A view of each training image, as unlabelled_fundus.py, with the vectors of its subject; no subject twice in a batch.
 _base_ = ['./unlabelled_fundus.py']
 # Modality -> table (file, key, columns, ...); without a file: columns of the annotation file. See docs/contig.md.
 vectors = dict(clinical=dict(categorical=dict(label=('0', '1', '2', '3', '4'))))
