@@ -8,8 +8,8 @@ from torch import nn
 
 from data_prep.slide_phantom import SlideOptions, write_slides
 from medkit import registry
-from tests.models.selfsup import ssit_golden as ssit
 from tests.graded import write_graded
+from tests.models.selfsup import ssit_golden as ssit
 from tests.prepared import LIVER, write_prepared
 
 REGISTRIES = sorted(name for name in dir(registry) if name.isupper() and not name.startswith("MMENGINE"))
