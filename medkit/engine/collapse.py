@@ -55,8 +55,9 @@ class CollapseMonitorHook(Hook):
     Two outputs are watched by forward hooks: ``z`` (the projector's) and, in methods that have one, ``p`` (the
     predictor's). ``p`` is the sharper sign: SimSiam's projector ends in a batch norm, which gives each channel of
     ``z`` unit variance within the batch, so that ``z`` still looks spread out when a network without
-    stop-gradient has collapsed (see docs/simsiam.md). Scalars, averaged over the last batches and over all ranks, appear in the
-    training log: ``selfsup/std_ratio`` (z), ``selfsup/std_ratio_p``, ``selfsup/rank`` (effective rank of z).
+    stop-gradient has collapsed (see docs/simsiam.md). Scalars, averaged over the last batches and over all
+    ranks, appear in the training log: ``selfsup/std_ratio`` (z), ``selfsup/std_ratio_p``, ``selfsup/rank``
+    (effective rank of z).
 
     Args:
         interval: ``'epoch'``, or a number of iterations (for loops without epochs).

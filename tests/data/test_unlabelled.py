@@ -71,7 +71,7 @@ def test_graded_folder_gives_its_training_rows_graded_or_not(tmp_path: Path) -> 
     table.write_text(table.read_text().replace("p000_L.jpg,p000,0,", "p000_L.jpg,p000,,"))
     dataset = UnlabelledImages("labels.csv", data_root=str(root))
     assert names(dataset) == [f"p{patient:03d}_{eye}.jpg" for patient in range(4) for eye in "LR"]
-    with pytest.raises(DatasetError, match=r"8 of 16 unlabelled images are held out by .*labels\.csv \(first: p004_L"):
+    with pytest.raises(DatasetError, match=r"8 of 16 unlabelled .* held out by .*labels\.csv \(first: p004_L"):
         UnlabelledImages(data_root=str(root))
 
 
@@ -80,7 +80,7 @@ def test_graded_folder_faults_are_named(tmp_path: Path) -> None:
     table = root / "labels.csv"
     rows = table.read_text()
     table.write_text(rows.replace("p007_L.jpg,p007", "p007_L.jpg,p000"))
-    with pytest.raises(DatasetError, match=r"1 patients of .*labels\.csv are in train and in another split \(first: p000"):
+    with pytest.raises(DatasetError, match=r"1 patients of .*labels\.csv are in train and in another.*p000"):
         UnlabelledImages("labels.csv", data_root=str(root))
     table.write_text(rows.replace("image,patient,label,split", "image,patient,label,part"))
     with pytest.raises(DatasetError, match=r"has the columns .*'part'.*; image and split are needed"):
