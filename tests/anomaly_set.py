@@ -1,7 +1,7 @@
 """A tiny set for anomaly detection: textured grey squares, a bright blob is the anomaly; layout of `anomaly.csv`.
 
-Roles: ``mixed`` (``contamination`` of its images anomalous) and ``healthy`` with ``num`` images each, ``val`` and ``test``
-with ``num // 2`` each, half of them anomalous and with a mask. Two images in a row of a role are of one patient.
+Roles: ``mixed`` (``contamination`` of its images anomalous) and ``healthy`` with ``num`` images each, ``val`` and
+``test`` with ``num // 2`` each, half of them anomalous and with a mask. Two images in a row are of one patient.
 """
 
 import csv

@@ -8,6 +8,7 @@ from torch import nn
 
 from data_prep.slide_phantom import SlideOptions, write_slides
 from medkit import registry
+from tests.anomaly_set import write_anomaly
 from tests.graded import write_graded
 from tests.models.selfsup import ssit_golden as ssit
 from tests.prepared import LIVER, write_prepared
@@ -36,6 +37,7 @@ ARGUMENTS: dict[str, dict] = {
     "NNCLRHead": dict(predictor=PROJECTOR),
     "ProjectionNeck": PROJECTOR,
     "SimCLR": dict(backbone=RESNET, neck=PROJECTOR),
+    "SquareResize": dict(size=64),
     "SSiT": ssit.model_config(),
     "SSiTHead": ssit.model_config()["head"],
     "WarmupCosineLR": dict(warmup=1, end=2),
@@ -65,6 +67,10 @@ def test_module_can_be_built(name: str, type_: str, tmp_path: Path) -> None:
     elif type_ == "SaliencyImages":
         root = write_graded(tmp_path, num=8)
         assert len(reg.build(dict(type="medkit.SaliencyImages", ann_file="labels.csv", data_root=str(root)))) == 4
+    elif type_ in ("AnomalyImages", "AnomalyPairs"):
+        root = write_anomaly(tmp_path, num=4)
+        length = 8 if type_ == "AnomalyPairs" else 2
+        assert len(reg.build(dict(type=f"medkit.{type_}", data_root=str(root)))) == length
     elif name == "DATASETS":
         root = write_prepared(tmp_path)
         arguments = dict(ann_file="annotations/train.json", data_root=str(root), pipeline=[]) | arguments

@@ -1,5 +1,6 @@
 """Data sets, transforms, samplers, and checks of data against a config."""
 
+from medkit.data.anomaly_images import AnomalyImages, AnomalyPairs
 from medkit.data.lesion_dataset import LesionDataset
 from medkit.data.paired import ImageVectors
 from medkit.data.saliency_images import SaliencyImages
@@ -7,4 +8,13 @@ from medkit.data.subject_sampler import SubjectSampler
 from medkit.data.tile_dataset import TilePairs
 from medkit.data.unlabelled import UnlabelledImages
 
-__all__ = ["ImageVectors", "LesionDataset", "SaliencyImages", "SubjectSampler", "TilePairs", "UnlabelledImages"]
+__all__ = [
+    "AnomalyImages",
+    "AnomalyPairs",
+    "ImageVectors",
+    "LesionDataset",
+    "SaliencyImages",
+    "SubjectSampler",
+    "TilePairs",
+    "UnlabelledImages",
+]

@@ -4,6 +4,7 @@ from medkit.data.transforms.geometric import RandomScaleShift
 from medkit.data.transforms.intensity import UltrasoundIntensity
 from medkit.data.transforms.loading import LoadMedicalImage, LoadResized
 from medkit.data.transforms.saliency import LoadSaliency, PackSaliencyViews, SaliencyTwoViews
+from medkit.data.transforms.square import SquareResize
 from medkit.data.transforms.stain import RandomQuarterTurn, ReinhardNormalize
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "RandomScaleShift",
     "ReinhardNormalize",
     "SaliencyTwoViews",
+    "SquareResize",
     "UltrasoundIntensity",
 ]
