@@ -11,15 +11,18 @@ from data_prep.saliency import frame_saliency
 from data_prep.slide_phantom import SlideOptions, write_slides
 from medkit.apis.config import load_config
 from medkit.apis.training import train
-from medkit.engine import load_backbone
+from medkit.engine import load_backbone, read_checkpoint
 from medkit.errors import WeightsError
+from tests.anomaly_set import write_anomaly
 from tests.graded import write_graded
 from tests.prepared import LIVER, write_prepared
 from tests.vectors import write_scored
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 DETECTION = sorted(path for path in CONFIGS.glob("*.py") if path.stem.startswith(("centernet_", "yolox_")))
-SSL = sorted(set(CONFIGS.glob("*.py")) - set(DETECTION))
+METHODS = ("healthygan_", "ganomaly_", "alad_", "alocc_", "fanogan_", "padim_", "patchcore_")
+ANOMALY = sorted(path for path in CONFIGS.glob("*.py") if path.stem.startswith(METHODS))
+SSL = sorted(set(CONFIGS.glob("*.py")) - set(DETECTION) - set(ANOMALY))
 # Which data a pre-training config gets: pattern of its name -> fixture, the first that fits.
 SSL_DATA = {
     "contig_fundus": "scored",
@@ -120,3 +123,10 @@ def test_detection_config(path: Path, prepared, simsiam: Path, tmp_path: Path) -
     root = prepared[LIVER if cfg.class_map else tuple(cfg.classes)]
     options = {"pretrained": str(simsiam)} if "pretrained" in cfg else {}
     run(path, root, tmp_path, **options)
+
+
+@pytest.mark.parametrize("path", ANOMALY, ids=lambda p: p.stem)
+def test_anomaly_config(path: Path, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> None:
+    root = write_anomaly(tmp_path_factory.mktemp("anomaly"))
+    run(path, root, tmp_path)
+    assert read_checkpoint(tmp_path)["meta"]["iter"] == 2

@@ -18,7 +18,7 @@ train_dataloader = dict(
     num_workers='${num_workers}',
     persistent_workers=False,
     drop_last=False,
-    sampler=dict(type='mmengine.DefaultSampler', shuffle=True),
+    sampler=dict(type='mmengine.InfiniteSampler', shuffle=True),  # the loop counts iterations
     collate_fn=dict(type='default_collate'),
     dataset=dict(
         type='medkit.AnomalyPairs',

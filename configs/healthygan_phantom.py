@@ -1,0 +1,19 @@
+# Reaches: not measured.
+# Takes: not measured; meant for one CPU core.
+# Command: python tools/train.py configs/healthygan_phantom.py --data-root data/phantom_anomaly --amp
+# Small networks and few steps: lr 5 times the published one, falling to 0 over the last quarter.
+_base_ = ['./_base_/datasets/anomaly.py', './_base_/models/healthygan.py', './_base_/runtime_anomaly.py']
+data_root = 'data/phantom_anomaly/'
+img_size = 64
+batch_size = 8
+num_workers = 0
+width = 16
+num_blocks = 2
+num_layers = 4
+lr = 5e-4
+linear_decay = True
+max_iters = 1500
+checkpoint_interval = 500
+log_interval = 50
+picture_interval = 250
+channels_last = True
