@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,22 +26,23 @@ def graded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_graded(tmp_path_factory.mktemp("graded"), size=48, num=32, classes=2)
 
 
-def pretrain(config: str, root: Path, work_dir: Path, probe: dict | None, **options):
+def pretrain(config: str, root: Path, work_dir: Path, probe: dict | None, bare: bool = False, **options):
     options = dict(img_size=32, batch_size=8, num_workers=0, max_epochs=3, blur_sigma=0.5, seed=3) | options
     cfg = load_config(CONFIGS / config, data_root=root, work_dir=work_dir, cfg_options=options)
-    cfg.custom_hooks = [hook for hook in cfg.custom_hooks if hook.type != "medkit.KNNProbeHook"]
+    left_out = ("medkit.KNNProbeHook", "medkit.RunFolderHook" if bare else "")
+    cfg.custom_hooks = [hook for hook in cfg.custom_hooks if hook.type not in left_out]
     if probe is not None:
         cfg.custom_hooks.append(dict(type="medkit.KNNProbeHook", **probe))
     runner = train(cfg)
     log = next(work_dir.rglob("*.log")).read_text()
-    return runner, log, list(csv.DictReader((work_dir / "metrics.csv").open()))
+    return runner, log, [] if bare else list(csv.DictReader((work_dir / "metrics.csv").open()))
 
 
 @pytest.mark.parametrize("config", ["simsiam_fundus_dr10.py", "simsiam_vit-t_fundus_dr10.py"])
 def test_training_is_the_same_with_and_without(config: str, graded: Path, tmp_path: Path) -> None:
     states = []
     for name, probe in (("with", dict(interval=1, k=3)), ("without", None)):
-        runner, _, _ = pretrain(config, graded, tmp_path / name, probe, max_epochs=2)
+        runner, _, _ = pretrain(config, graded, tmp_path / name, probe, bare=True, max_epochs=2)
         states.append((runner.model.state_dict(), torch.get_rng_state(), np.random.get_state()[1]))
     (ours, *generators), (theirs, *others) = states
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)  # batch-norm statistics too
@@ -97,12 +99,21 @@ def test_prepared_set_is_probed_by_diagnosis_and_a_plain_folder_is_not(tmp_path:
     assert log.count("no k-NN probe: ") == 1 and "selfsup/knn_accuracy" not in rows[0]
 
 
-def test_other_processes_wait(monkeypatch: pytest.MonkeyPatch, graded: Path, tmp_path: Path) -> None:
-    waited = []
+def test_other_processes_wait(monkeypatch: pytest.MonkeyPatch, graded: Path) -> None:
+    waited, hook = [], KNNProbeHook(interval=2)
     monkeypatch.setattr("medkit.engine.knn_probe.is_main_process", lambda: False)
-    monkeypatch.setattr("medkit.engine.knn_probe.barrier", lambda: waited.append(True))
-    _, log, _ = pretrain("simsiam_fundus_dr10.py", graded, tmp_path, dict(interval=2))
-    assert len(waited) == 2 and "k-NN probe after" not in log
+    monkeypatch.setattr("medkit.engine.knn_probe.barrier", lambda: waited.append(runner.epoch))
+    runner = SimpleNamespace(
+        cfg=load_config(CONFIGS / "simsiam_fundus_dr10.py", data_root=graded),
+        train_dataloader=range(2),
+        max_epochs=5,
+        model=None,  # would fail where it is used
+    )
+    hook.before_train(runner)
+    for runner.epoch in range(5):
+        for batch_idx in range(2):
+            hook.after_train_iter(runner, batch_idx)
+    assert waited == [1, 3, 4]
 
 
 def test_rows_are_thinned_evenly() -> None:
