@@ -27,3 +27,22 @@ train_dataloader = dict(
         pipeline=['${load}', '${square}', '${flip}'],
     ),
 )
+
+# Validation: labelled images, and some of the training ones for AUCp, which needs no label of a diseased image.
+eval_batch_size = 32
+aucp_images = 200  # at most so many healthy and mixed ones
+val_dataloader = dict(
+    batch_size='${eval_batch_size}',
+    num_workers='${num_workers}',
+    persistent_workers=False,
+    sampler=dict(type='mmengine.DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='medkit.AnomalyImages',
+        data_root='${data_root}',
+        roles='${("val", "healthy", "mixed") if mixed else ("val",)}',
+        limit=dict(healthy='${aucp_images}', mixed='${aucp_images}'),
+        pipeline=['${load}', '${square}'],
+    ),
+)
+val_cfg = dict(type='mmengine.ValLoop')
+val_evaluator = dict(type='medkit.AnomalyMetric')
