@@ -40,6 +40,10 @@ ARGUMENTS: dict[str, dict] = {
     "SquareResize": dict(size=64),
     "SSiT": ssit.model_config(),
     "SSiTHead": ssit.model_config()["head"],
+    "LateDecayLR": dict(decay=1, end=2),
+    "PartsOptimWrapperConstructor": dict(
+        optim_wrapper_cfg=dict(parts=dict(generator=dict(optimizer=dict(type="SGD", lr=0.1))))
+    ),
     "WarmupCosineLR": dict(warmup=1, end=2),
     "PretrainedBackbone": dict(checkpoint="file.pth"),
     "FreezeAwareOptimWrapperConstructor": dict(

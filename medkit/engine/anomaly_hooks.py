@@ -5,6 +5,7 @@ Command: ``python tools/train.py configs/healthygan_phantom.py``.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,7 +14,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
-from torch import Tensor, nn
+from torch import Tensor
 
 from medkit.errors import ConfigError
 from medkit.registry import HOOKS
@@ -23,8 +24,8 @@ NEARLY_NONE = 0.1  # largest value of a mask: it is all zeros
 UNDECIDED = 0.1  # distance from one half
 
 
-def plain_model(runner: Runner) -> nn.Module:
-    """The model itself, without the wrapper of several processes."""
+def plain_model(runner: Runner) -> Any:
+    """The model itself (an `AnomalyModel`), without the wrapper of several processes."""
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
@@ -126,7 +127,7 @@ class MaskMonitorHook(Hook):
             self._warned.add(fault)
             runner.logger.warning(fault)
 
-    def _picture(self, model: nn.Module, data_batch: dict) -> tuple[np.ndarray, list[str]]:
+    def _picture(self, model: Any, data_batch: dict) -> tuple[np.ndarray, list[str]]:
         each = self.num_images // 2
         inputs = data_batch["inputs"]
         first = {name: inputs[name][:each] for name in ("mixed", "healthy")}

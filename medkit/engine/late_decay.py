@@ -5,6 +5,8 @@ iterations, only once in 1000 of them. Its lr of 1e-4 so ends at 9.99e-5, not at
 Command: ``python tools/train.py configs/healthygan_covid.py --cfg-options linear_decay=True``.
 """
 
+import warnings
+
 from mmengine.optim import _ParamScheduler
 from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
 
@@ -44,6 +46,12 @@ class LateDecayLR(LRSchedulerMixin, _ParamScheduler):
             raise ConfigError(f"LateDecayLR: decay={decay}, end={end}; give 0 < decay <= end, in iterations")
         self.decay, self.linear = decay, linear
         super().__init__(optimizer, **kwargs)
+
+    def step(self) -> None:
+        """Next iteration. The generator's optimizer first steps in the second one, which is no fault here."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Detected call of `scheduler.step")
+            super().step()
 
     def _get_value(self) -> list[float]:
         factor = late_decay(self.last_step, self.end, self.decay, self.linear)

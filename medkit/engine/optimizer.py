@@ -80,7 +80,7 @@ class PartsOptimWrapperConstructor:
 
     def __call__(self, model: nn.Module) -> OptimWrapperDict:
         """Build the optimizers of a model, also of one wrapped for several processes."""
-        model = model.module if is_model_wrapper(model) else model
+        model = model.get_submodule("module") if is_model_wrapper(model) else model
         params = {name: _parameters(model, name, part) for name, part in self.parts.items()}
         _check_parts(model, params)
         wrappers = {}
