@@ -43,7 +43,10 @@ setup(
         "genetics": ["bed-reader>=1.0"],
         "selfsup": ["faiss-cpu>=1.9", "scikit-learn>=1.5"],
         "slides": ["h5py>=3.8"],
+        # Their models' insides are used, so no other version is let in.
+        "anomaly": ["anomalib==2.7.0"],
         "dev": [
+            "anomalib==2.7.0",
             "h5py>=3.8",
             "faiss-cpu>=1.9",
             "scikit-learn>=1.5",
