@@ -30,8 +30,9 @@ def read_images(export: Path, options: AnomalyOptions) -> tuple[list[Record], li
     """
     if not export.is_dir():
         raise ExportError(f"EXPORT {export} is no folder: expected one with images in it")
+    remarks: list[str] = []
     if options.coco:
-        records, remarks = _coco(export), []
+        records = _coco(export)
     elif options.table is not None:
         records, remarks = _table(export, options)
     else:

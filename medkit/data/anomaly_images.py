@@ -176,8 +176,8 @@ def draw_mask(
         return (cv2.resize(part, (width, height), interpolation=cv2.INTER_NEAREST) > 0).astype(np.uint8)
     if info["boxes"] is None:
         return np.zeros(shape, np.uint8) if info["has_masks"] and info["gt_label"] == HEALTHY else None
-    seen = (info["boxes"] - np.float32([left, top] * 2)) / np.float32([right - left, bottom - top] * 2)
-    corners = np.clip(seen, 0, 1) * np.float32([width, height] * 2)  # (K, 4) xyxy in pixels of the input
+    seen = (info["boxes"] - np.array([left, top] * 2)) / np.array([right - left, bottom - top] * 2)
+    corners = np.clip(seen, 0, 1) * np.array([width, height] * 2)  # (K, 4) xyxy in pixels of the input
     drawn = np.zeros(shape, np.uint8)
     for x1, y1, x2, y2 in np.concatenate([np.floor(corners[:, :2]), np.ceil(corners[:, 2:])], axis=1).astype(int):
         drawn[y1:y2, x1:x2] = 1

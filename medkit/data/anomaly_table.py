@@ -144,7 +144,7 @@ def _csv_rows(root: Path) -> list[dict]:
 
 def _folder_rows(root: Path) -> list[dict]:
     """Folders: the role is the first one, the label the second (of ``mixed``: where there is one)."""
-    rows = []
+    rows: list[dict] = []
     for path in sorted(path for role in ROLES for path in (root / role).rglob("*") if path.is_file()):
         name, suffix = path.relative_to(root), path.suffix.lower()
         if suffix in _DICOM:
@@ -167,7 +167,7 @@ def _coco_rows(root: Path) -> list[dict]:
     Of the patients of train without any lesion every other one (by a hash of the name) is in ``healthy``; all others
     are ``mixed``. `python -m data_prep anomaly --coco` chooses the contamination instead.
     """
-    rows = []
+    rows: list[dict] = []
     for split in ("train", "val", "test"):
         content = read_coco(root / "annotations" / f"{split}.json")
         boxes = defaultdict(list)
@@ -190,4 +190,4 @@ def _shares(boxes: list[list[float]] | None, image: dict) -> np.ndarray | None:
         return None
     x, y, width, height = np.array(boxes, np.float32).reshape(-1, 4).T
     shares = np.stack([x, y, x + width, y + height], axis=1)
-    return np.clip(shares / np.float32([image["width"], image["height"]] * 2), 0, 1)
+    return np.clip(shares / np.array([image["width"], image["height"]] * 2, np.float32), 0, 1)
