@@ -179,7 +179,7 @@ class LocalBackboneModel(AnomalyModel):
             )
         with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
             found = self.core.eval()(images.float())
-        return found.anomaly_map.squeeze(1), found.pred_score
+        return found.anomaly_map.squeeze(1), found.pred_score.flatten()  # PadimModel gives scores (B, 1)
 
     def is_fitted(self) -> bool:
         """Whether the buffers hold a fitted state."""

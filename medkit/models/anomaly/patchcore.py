@@ -5,6 +5,7 @@ Source: Roth et al., "Towards Total Recall in Industrial Anomaly Detection" (CVP
 Command: ``python tools/train.py configs/patchcore_phantom.py --data-root data/phantom_anomaly``.
 """
 
+import torch
 from torch import nn
 
 from medkit.errors import ConfigError
@@ -69,7 +70,12 @@ class PatchCore(LocalBackboneModel):
             raise ConfigError(
                 f"PatchCore: coreset={self.coreset} of {patches} patches leaves none; raise coreset, or give more images"
             )
-        self.core.subsample_embedding(self.coreset)
+        from anomalib.models.components import KCenterGreedy
+
+        # Their subsample_embedding() does the same, and warns that a default of its own is deprecated.
+        features = torch.vstack(self.core.embedding_store)  # (patches, C)
+        self.core.embedding_store.clear()
+        self.core.memory_bank = KCenterGreedy(features, sampling_ratio=self.coreset).sample_coreset()
 
     def is_fitted(self) -> bool:
         """Whether there is a bank."""
