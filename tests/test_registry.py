@@ -45,6 +45,8 @@ ARGUMENTS: dict[str, dict] = {
         optim_wrapper_cfg=dict(parts=dict(generator=dict(optimizer=dict(type="SGD", lr=0.1))))
     ),
     "WarmupCosineLR": dict(warmup=1, end=2),
+    "PaDiM": dict(backbone=dict(**RESNET, out_indices=(0, 1, 2))),
+    "PatchCore": dict(backbone=dict(**RESNET, out_indices=(1, 2))),
     "PretrainedBackbone": dict(checkpoint="file.pth"),
     "FreezeAwareOptimWrapperConstructor": dict(
         optim_wrapper_cfg=dict(type="OptimWrapper", optimizer=dict(type="SGD", lr=0.1))

@@ -113,10 +113,10 @@ class LocalBackboneModel(AnomalyModel):
         self.register_buffer("fitted_size", torch.zeros(2, dtype=torch.long))  # (H, W) of them
 
     def build_core(self, cls: Callable[..., nn.Module], **kwargs) -> nn.Module:
-        """anomalib's model with our features.
+        """The model of anomalib with our features.
 
-        Its constructor traces the backbone with torch.fx, which fails on many; so it gets a stand-in with the same
-        numbers of channels, which is then replaced.
+        Its constructor traces the backbone with torch.fx, which allows no branches on data; so it gets a stand-in with
+        the same numbers of channels, which is then replaced.
         """
         pairs = zip([3, *self.features.channels[:-1]], self.features.channels, strict=True)
         layers = [nn.Conv2d(before, after, 1, stride=4) for before, after in pairs]

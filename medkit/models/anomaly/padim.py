@@ -18,8 +18,8 @@ from medkit.registry import MODELS
 class PaDiM(LocalBackboneModel):
     """anomalib's `PadimModel` on a local backbone.
 
-    Each position keeps mean and inverse covariance (N - 1, plus .01001 on the diagonal) of ``n_features`` channels drawn
-    at random. The map is the Mahalanobis distance, upsampled and blurred (sigma 4 pixels); an image scores its largest
+    Each position keeps mean and inverse covariance (N - 1, plus .01001 on the diagonal) of ``n_features`` channels,
+    drawn at random. The map is the Mahalanobis distance, upsampled and blurred (sigma 4 pixels); an image scores its largest
     value. Positions are compared with themselves, so images must lie alike, and all must have the size of the fit.
 
     Args:
@@ -53,7 +53,7 @@ class PaDiM(LocalBackboneModel):
         channels = sum(self.features.channels)
         if not 0 < n_features <= channels:
             raise ConfigError(
-                f"PaDiM: n_features={n_features}, expected 1 to {channels}, the channels of the backbone's maps together"
+                f"PaDiM: n_features={n_features}, expected 1 to {channels}, the channels of all the backbone's maps"
             )
         self.n_features = n_features
         self.core = self.build_core(PadimModel, n_features=n_features)

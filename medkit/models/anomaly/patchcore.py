@@ -68,7 +68,7 @@ class PatchCore(LocalBackboneModel):
         patches = self._collected * self._positions
         if int(patches * self.coreset) < 1:
             raise ConfigError(
-                f"PatchCore: coreset={self.coreset} of {patches} patches leaves none; raise coreset, or give more images"
+                f"PatchCore: coreset={self.coreset} of {patches} patches leaves none; raise coreset or give more images"
             )
         from anomalib.models.components import KCenterGreedy
 
