@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from mmengine.logging import MessageHub
-from mmengine.model import BaseModel
+from mmengine.model import BaseModel, is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 
@@ -49,6 +49,7 @@ class AnomalyModel(BaseModel):
     def __init__(self, data_preprocessor: dict | nn.Module | None = None, init_cfg: dict | None = None) -> None:
         preprocessor = data_preprocessor or {"type": "medkit.AnomalyDataPreprocessor"}
         super().__init__(data_preprocessor=preprocessor, init_cfg=init_cfg)
+        self._register_state_dict_hook(_without_wrappers)
 
     def score(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Maps (B, H, W) and scores (B,) of (B, 3, H, W) images in [-1, 1]; higher = more anomalous."""
@@ -121,6 +122,14 @@ class AnomalyModel(BaseModel):
             hub = MessageHub.get_current_instance()
             raise TrainingError(_not_finite(detached, hub.runtime_info))
         return detached
+
+
+def _without_wrappers(model: nn.Module, state: dict[str, Any], prefix: str, metadata: dict) -> None:
+    """Saved names do not say that a network was wrapped for several processes; mmengine's loading expects them so."""
+    for name, child in model.named_children():
+        inside = f"{prefix}{name}.module."
+        for key in [key for key in state if is_model_wrapper(child) and key.startswith(inside)]:
+            state[f"{prefix}{name}.{key.removeprefix(inside)}"] = state.pop(key)
 
 
 def _not_finite(losses: Mapping[str, Tensor], run: Mapping[str, Any]) -> str:

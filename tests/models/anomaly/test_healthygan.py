@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.model import MMSeparateDistributedDataParallel, is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.runner.checkpoint import load_state_dict
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
@@ -176,6 +178,33 @@ def test_two_discriminator_steps_to_one_of_the_generator(kind: type) -> None:
         assert all(value.dtype == torch.float32 for value in losses.values())
     assert set(model.mask_stats) == {"mixed", "healthy"} and all(0 <= v <= 1 for v in model.mask_stats["mixed"])
     assert all(p.dtype == torch.float32 and p.requires_grad for p in model.parameters())
+
+
+@pytest.fixture
+def one_process():
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+def test_wrapped_for_several_processes_it_is_the_same(one_process) -> None:
+    """Steps, names in checkpoints, and loading; mmengine would save names that it does not load."""
+    plain, model = small(), small()
+    wrapped = MMSeparateDistributedDataParallel(model)
+    assert is_model_wrapper(model.generator) and is_model_wrapper(model.discriminator)
+    ours, theirs = wrappers(plain), wrappers(model)
+    for _ in range(4):
+        torch.manual_seed(3)
+        plain.train_step(batch(), ours)
+        torch.manual_seed(3)
+        wrapped.train_step(batch(), theirs)
+    state = model.state_dict()
+    assert state.keys() == plain.state_dict().keys()
+    for name, value in plain.state_dict().items():
+        close(state[name], value, rtol=1e-5)
+    fresh = MMSeparateDistributedDataParallel(small())
+    load_state_dict(fresh, state, strict=True)
+    assert all(torch.equal(value, state[name]) for name, value in fresh.module.state_dict().items())
 
 
 def test_gradient_penalty_is_float32_under_autocast() -> None:
