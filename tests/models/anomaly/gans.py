@@ -21,7 +21,8 @@ SMALL: dict[str, dict] = {
 
 def config(method: str, amp: bool = False, **options) -> Config:
     """The method's phantom config with a few hundred weights and 32-pixel images."""
-    return load_config(CONFIGS / f"{method}_phantom.py", amp=amp, cfg_options={"img_size": 32, **SMALL[method], **options})
+    options = {"img_size": 32, **SMALL[method], **options}
+    return load_config(CONFIGS / f"{method}_phantom.py", amp=amp, cfg_options=options)
 
 
 def build(method: str, amp: bool = False, seed: int = 0, **options) -> tuple[AdversarialModel, OptimWrapperDict]:

@@ -18,8 +18,8 @@ def test_released_sizes_at_32_pixels() -> None:
         model = ALAD(img_size=32, spectral=False, pairs="height")
     shapes = {name: tuple(param.shape) for name, param in model.named_parameters() if param.dim() > 1}
     convs = [shapes[f"encoder.0.{number}.weight"] for number in (0, 3, 6)]
-    assert convs == [(128, 3, 4, 4), (256, 128, 4, 4), (512, 256, 4, 4)] and shapes["encoder.1.weight"] == (100, 512, 4, 4)
-    assert shapes["generator.1.weight"] == (100, 512, 4, 4)
+    assert convs == [(128, 3, 4, 4), (256, 128, 4, 4), (512, 256, 4, 4)]
+    assert shapes["encoder.1.weight"] == shapes["generator.1.weight"] == (100, 512, 4, 4)
     assert shapes["critic_xz.joint.0.weight"] == (1024, 512 * 16 + 512)
     assert shapes["critic_xx.classifier.weight"] == (1, 128 * 16 * 8)  # two images of 32 x 32, one above the other
     assert shapes["critic_zz.layers.0.weight"] == (64, 200)
