@@ -1,7 +1,7 @@
 """Scoring the files of a folder with an anomaly detector.
 
-Command: ``python tools/score.py CONFIG RUN FOLDER --out DIR``. Memory does not grow with the number of files. Of a DICOM
-file only the pixels are used.
+Command: ``python tools/score.py CONFIG RUN FOLDER --out DIR``. Memory does not grow with the number of files. Of a
+DICOM file only the pixels are used.
 """
 
 from __future__ import annotations

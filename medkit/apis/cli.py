@@ -45,10 +45,11 @@ def parse_value(text: str) -> Any:
         return [parse_value(part) for part in text.split(",")] if "," in text and text[0] not in "[({" else text
 
 
-class _KeyValues(argparse.Action):
+class KeyValues(argparse.Action):
     """Collects ``key=value`` words into a dictionary."""
 
     def __call__(self, parser, namespace, values, option_string=None) -> None:
+        """Add the words of one occurrence of the option."""
         settings = dict(getattr(namespace, self.dest) or {})
         for word in values:
             key, equals, value = word.partition("=")
@@ -65,7 +66,7 @@ def common_parser(doc: str) -> argparse.ArgumentParser:
     parser.add_argument("--work-dir", help="run folder (default: work_dirs/<config name>)")
     parser.add_argument("--data-root", help="prepared data set: the OUT of `python -m data_prep EXPORT OUT`")
     parser.add_argument("--quick", action="store_true", help="two iterations on tiny images, to see that it runs")
-    parser.add_argument("--cfg-options", nargs="+", action=_KeyValues, default={}, help="key=value ... to change")
+    parser.add_argument("--cfg-options", nargs="+", action=KeyValues, default={}, help="key=value ... to change")
     parser.add_argument("--launcher", choices=("none", "pytorch", "slurm", "mpi"), default="none")
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
     return parser

@@ -98,7 +98,7 @@ def test_faults_are_named(scorer, tmp_path: Path, images: Path) -> None:
     torch.save({"state_dict": {"weight": torch.zeros(2)}}, other)
     with pytest.raises(WeightsError, match=r"other.pth does not fit BrightSpots: .*mean"):
         AnomalyScorer(scorer.cfg, other)
-    torch.save({"state_dict": {"mean": torch.tensor(float("nan"))}}, other)
+    torch.save({"state_dict": {"mean": torch.tensor(float("nan")), "gain": torch.tensor(1.0)}}, other)
     with pytest.raises(WeightsError, match="gives the score nan"):
         score_files(AnomalyScorer(scorer.cfg, other), images, tmp_path / "out")
     with pytest.raises(ConfigError, match="no anomaly detector"):

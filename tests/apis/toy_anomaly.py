@@ -15,14 +15,15 @@ assert isinstance(MODELS, Registry)
 
 @MODELS.register_module(force=True)
 class BrightSpots(AnomalyModel):
-    """Scores the brightest pixel above the mean of the healthy images; ``sign`` -1 scores the wrong way round."""
+    """Scores the brightest pixel above the mean of the healthy images, times ``gain``, a buffer."""
 
     min_size = 8
 
-    def __init__(self, sign: float = 1.0, noise: float = 0.0, fails: bool = False, **kwargs) -> None:
+    def __init__(self, gain: float = 1.0, noise: float = 0.0, fails: bool = False, **kwargs) -> None:
         super().__init__(**kwargs)
         self.mean = nn.Parameter(torch.zeros(()))
-        self.sign, self.noise, self.fails = sign, noise, fails
+        self.register_buffer("gain", torch.tensor(gain))
+        self.noise, self.fails = noise, fails
 
     def train_step(self, data, optim_wrapper):
         healthy = self.training_images(data)["healthy"]
@@ -32,8 +33,8 @@ class BrightSpots(AnomalyModel):
         return terms
 
     def score(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        maps = self.sign * (images - self.mean).mean(dim=1)  # (B, H, W)
-        return maps, maps.amax(dim=(1, 2)) + self.noise * torch.randn(len(maps))
+        maps = (images - self.mean).mean(dim=1)  # (B, H, W)
+        return self.gain * maps, self.gain * maps.amax(dim=(1, 2)) + self.noise * torch.randn(len(maps))
 
 
 def write_config(folder: Path, name: str, **model) -> Path:
