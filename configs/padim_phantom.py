@@ -10,7 +10,12 @@ num_workers = 0
 mixed = False
 flip_prob = 0.0
 max_epochs = 1  # more only with random changes of the images
-train_cfg = dict(_delete_=True, type='mmengine.EpochBasedTrainLoop', max_epochs='${max_epochs}')
+train_cfg = dict(
+    _delete_=True,
+    type='mmengine.EpochBasedTrainLoop',
+    max_epochs='${max_epochs}',
+    val_interval='${max_epochs}',  # there is nothing to score before the fit
+)
 train_dataloader = dict(sampler=dict(type='mmengine.DefaultSampler', shuffle=False))  # every healthy image once
 checkpoint_interval = 10**9  # one at the end: features collected so far are not in a checkpoint
 log_interval = 10

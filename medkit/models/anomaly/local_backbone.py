@@ -34,6 +34,10 @@ class LocalFeatures(nn.Module):
         ConfigError: it returns something else.
     """
 
+    backbone: Any
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
         self.backbone = backbone.requires_grad_(False)

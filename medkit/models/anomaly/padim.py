@@ -19,8 +19,8 @@ class PaDiM(LocalBackboneModel):
     """anomalib's `PadimModel` on a local backbone.
 
     Each position keeps mean and inverse covariance (N - 1, plus .01001 on the diagonal) of ``n_features`` channels,
-    drawn at random. The map is the Mahalanobis distance, upsampled and blurred (sigma 4 pixels); an image scores its largest
-    value. Positions are compared with themselves, so images must lie alike, and all must have the size of the fit.
+    drawn at random. The map is the Mahalanobis distance, upsampled and blurred (sigma 4 pixels); an image scores its
+    largest value. Positions are compared with themselves, so images must lie alike and have the size of the fit.
 
     Args:
         backbone: as for `LocalBackboneModel`; the paper takes layers 1 to 3 of a ResNet.
