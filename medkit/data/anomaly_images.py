@@ -14,7 +14,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
-from medkit.data.anomaly_table import HEALTHY, ROLES, AnomalySet, read_anomaly
+from medkit.data.anomaly_table import ANOMALOUS, HEALTHY, ROLES, AnomalySet, read_anomaly
 from medkit.errors import ConfigError, DatasetError
 from medkit.registry import DATASETS
 
@@ -75,7 +75,7 @@ class AnomalyImages(BaseDataset):
 
     A data sample carries ``gt_label`` (0, 1; -1 unknown), ``role``, ``patient_id``, ``img_path`` and, where the set has
     masks, ``gt_mask`` (H, W) uint8 of 0 and 1 in the size of the input (empty for healthy images, absent where an
-    anomaly is not outlined). Healthy and anomalous images take turns, so that the first few hold both kinds.
+    anomaly is not outlined). In val and test the two kinds take turns, so that the first few images hold both.
 
     Args:
         data_root: a folder that `read_anomaly` reads.
@@ -127,12 +127,14 @@ class AnomalyImages(BaseDataset):
         rows = found.rows(role)
         if not len(rows):
             raise DatasetError(f"{self.data_root} has no image of role {role}, which roles={self.roles} asks for")
-        place = np.empty(len(rows))  # of each image among those of its own kind, from 0 to 1
-        for label in set(found.labels[rows].tolist()):
-            same = found.labels[rows] == label
-            place[same] = (np.arange(same.sum()) + 0.5) / same.sum()
-        rows = rows[np.argsort(place, kind="stable")]
-        return rows[_spread(len(rows), self.limit.get(role, len(rows)))].tolist()
+        rows = rows[_spread(len(rows), self.limit.get(role, len(rows)))]
+        if role in ("val", "test"):
+            place = np.zeros(len(rows), np.int64)  # of each image among those of its own kind
+            for label in (HEALTHY, ANOMALOUS):
+                same = found.labels[rows] == label
+                place[same] = np.arange(same.sum())
+            rows = rows[np.argsort(place, kind="stable")]
+        return rows.tolist()
 
     def prepare_data(self, idx: int) -> Any:
         """Load and transform one image, and fit its mask."""

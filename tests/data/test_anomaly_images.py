@@ -67,6 +67,17 @@ def test_images_to_score(root: Path) -> None:
     assert {sample.patient_id for sample in samples[:4]} == {"test0", "test1"}
 
 
+def test_first_two_hold_both_kinds_however_few_one_is(tmp_path: Path) -> None:
+    root = write_anomaly(tmp_path, size=32, num=40)
+    table = (root / "anomaly.csv").read_text().splitlines()
+    rare = [line for line in table if ",test,0," not in line or line.startswith(("test_018", "test_019"))]
+    (root / "anomaly.csv").write_text("\n".join(rare))
+    images = AnomalyImages(str(root), roles=("test", "mixed"), limit={"mixed": 20}, pipeline=LOAD)
+    labels = [images.get_data_info(i)["gt_label"] for i in range(len(images))]
+    assert labels[:5] in ([1, 0, 1, 0, 1], [0, 1, 0, 1, 1]) and sum(labels[:12]) == 10
+    assert sum(labels[12:]) == 10  # a limit leaves the contamination of mixed as it is
+
+
 def test_mask_covers_the_bright_blob(root: Path) -> None:
     images = AnomalyImages(str(root), pipeline=LOAD)
     item = images[0]
