@@ -158,7 +158,8 @@ def _kept(sample: dict) -> dict:
         raise MedkitError(
             f"the score of {name} is {score}, so the weights are spoilt; go back to an earlier checkpoint"
         )
-    kept: dict[str, Any] = {"score": score, "label": int(sample.get("gt_label", -1)), "role": sample.get("role") or "test"}
+    label, role = int(sample.get("gt_label", -1)), sample.get("role") or "test"
+    kept: dict[str, Any] = {"score": score, "label": label, "role": role}
     kept |= {"patient": sample.get("patient_id"), "img_path": name, "mask": None, "map": None}
     if sample.get("gt_mask") is not None and sample.get("anomaly_map") is not None:
         kept["map"] = _array(sample["anomaly_map"]).astype(np.float32)
