@@ -1,6 +1,6 @@
 """Phantom slides: H&E-like tiles of known tissue with their places in millimetres, for learning from where tiles lie.
 
-Command: ``python -m data_prep.slide_phantom OUT --train-slides 10 --test-slides 6 --seed 0``. It writes into OUT:
+Command: ``python -m data_prep.slide_phantom OUT --train-slides 16 --test-slides 6 --seed 0``. It writes into OUT:
 
 - ``train.csv`` and ``test.csv``: ``slide,patient,x,y,side,mpp,file,label,tissue``, a row per tile; x, y, side in pixels
   of level 0, mpp in micrometres per such pixel. Every patient has one slide, so none is on both sides.
@@ -28,7 +28,7 @@ from .errors import DataPrepError, OptionError
 
 TISSUES = ("stroma", "epithelium", "tumour", "fat")
 BIAS = np.array([0.35, 0.25, -0.25, -0.1])  # the larger, the more of the slide; tumour is the rarest
-PATCH_MM = 1.6  # standard deviation of the blur that makes patches
+PATCH_MM = 2.0  # standard deviation of the blur that makes patches
 RASTER_MM = 0.2
 TILE_PX, TILE_MPP = 64, 1.0
 MEAN_AMOUNTS = np.array([0.2, 0.36])  # of haematoxylin and eosin in a tile of any tissue but fat
@@ -50,9 +50,9 @@ class Stain:
 
 def sample_stain(rng: np.random.Generator) -> Stain:
     """One laboratory's day: hues a little off, amounts off by a factor."""
-    hues = np.array([[0.29, 0.70, 0.65], [0.11, 0.99, 0.07]]) + rng.normal(0, 0.08, (2, 3))
+    hues = np.array([[0.29, 0.70, 0.65], [0.11, 0.99, 0.07]]) + rng.normal(0, 0.035, (2, 3))
     hues = hues.clip(0.02) / np.linalg.norm(hues.clip(0.02), axis=1, keepdims=True)
-    amount = np.exp(rng.normal(0, [[0.3], [0.35]]))
+    amount = np.exp(rng.normal(0, [[0.15], [0.15]]))
     return Stain((hues * amount).astype(np.float32), rng.uniform(228, 250, 3).astype(np.float32))
 
 
@@ -136,7 +136,7 @@ def render_tile(rng: np.random.Generator, tissue: str, stain: Stain, size: int =
     nuclei, eosin = _DRAW[tissue](rng, size)
     haematoxylin = cv2.GaussianBlur(nuclei * (1 + 0.25 * _noise(rng, size, 1)) + 0.05, (0, 0), 0.7)
     amounts = np.stack([haematoxylin, cv2.GaussianBlur(eosin * (1 - 0.6 * (nuclei > 0)), (0, 0), 0.7)], axis=2).clip(0)
-    thickness = np.exp(rng.normal(0, 0.15, 2))
+    thickness = np.exp(rng.normal(0, 0.3) + rng.normal(0, 0.1, 2))
     amounts *= thickness * (1 if tissue == "fat" else MEAN_AMOUNTS / amounts.mean(axis=(0, 1)))
     image = stain.colour(amounts.astype(np.float32)) + rng.normal(0, 2.5, (size, size, 3))
     return image.clip(0, 255).round().astype(np.uint8), float((amounts.sum(axis=2) > 0.12).mean())
@@ -176,7 +176,7 @@ def write_slide(out: Path, name: str, seed: tuple[int, ...], options: SlideOptio
 
 def write_slides(
     out: str | Path,
-    train_slides: int = 10,
+    train_slides: int = 16,
     test_slides: int = 6,
     small_slides: int = 1,
     seed: int = 0,
@@ -223,7 +223,7 @@ def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m data_prep.slide_phantom", description="Write phantom slides.")
     parser.add_argument("out", help="new folder")
-    parser.add_argument("--train-slides", type=int, default=10)
+    parser.add_argument("--train-slides", type=int, default=16)
     parser.add_argument("--test-slides", type=int, default=6)
     parser.add_argument("--small-slides", type=int, default=1, help="training slides without far pairs (default 1)")
     parser.add_argument("--pitch-mm", type=float, default=0.9, help="distance between tiles (default 0.9)")
