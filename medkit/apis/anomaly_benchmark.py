@@ -156,10 +156,11 @@ def _config(settings: BenchmarkSettings, method: str, seed: int) -> Config:
 
 def _train(cfg: Config) -> float | None:
     """Train, or go on; seconds, None where the run had been begun, or was complete, before."""
-    folder = Path(cfg.work_dir)
-    if (folder / f"iter_{cfg.train_cfg.max_iters}.pth").is_file():
-        return None
+    folder, loop = Path(cfg.work_dir), cfg.train_cfg
     begun, start = (folder / "last_checkpoint").is_file(), time.perf_counter()
+    one_pass = loop.get("max_iters") is None  # fitted over epochs: the only checkpoint is that of the end
+    if begun if one_pass else (folder / f"iter_{loop.max_iters}.pth").is_file():
+        return None
     name = "_".join((*folder.parts[-2:], str(time.time_ns())))  # mmengine keeps loggers and the like by this name
     cfg.experiment_name = name
     if cfg.get("visualizer"):
@@ -174,7 +175,8 @@ def _checkpoint(settings: BenchmarkSettings, cfg: Config, found: AnomalySet) -> 
     if settings.select == "last":
         return last
     areas = {}
-    for path in sorted(last.parent.glob("iter_*.pth"), key=lambda path: int(path.stem.split("_")[1])):
+    kept = [path for path in last.parent.glob("*_*.pth") if path.stem.split("_")[-1].isdigit()]
+    for path in sorted(kept, key=lambda path: int(path.stem.split("_")[-1])):
         area, said = _aucp(AnomalyScorer(cfg, path, device=settings.device), settings.dataset, found)
         if said:
             raise ConfigError(f"select='aucp': {said}; take select='last'")
