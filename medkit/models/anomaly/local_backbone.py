@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from medkit.errors import ConfigError, TrainingError
 from medkit.models.anomaly.base import AnomalyModel
-from medkit.registry import MODELS
+from medkit.registry import MODELS, WEIGHT_INITIALIZERS
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -106,10 +106,8 @@ class LocalBackboneModel(AnomalyModel):
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         require_anomalib(type(self).__name__)
-        backbone = dict(backbone)
-        if pretrained is not None:
-            backbone["init_cfg"] = dict(type="medkit.PretrainedBackbone", checkpoint=str(pretrained))
-        self._start = str((backbone.get("init_cfg") or {"type": "random"})["type"])
+        self.pretrained = pretrained
+        self._start = "Pretrained" if pretrained else str((backbone.get("init_cfg") or {"type": "random"})["type"])
         self.features = LocalFeatures(MODELS.build(backbone))
         self.max_memory_gb = max_memory_gb
         self._collected = self._positions = 0
@@ -133,6 +131,11 @@ class LocalBackboneModel(AnomalyModel):
     def init_weights(self) -> None:
         """Load ``pretrained``; a backbone that starts at random is allowed, and said once."""
         super().init_weights()
+        if self.pretrained:
+            # Not as the backbone's init_cfg: mmpretrain's ResNet sets the last batch norm of each block to zero after
+            # any initializer but its own 'Pretrained', and so would undo what was loaded.
+            load = WEIGHT_INITIALIZERS.build(dict(type="medkit.PretrainedBackbone", checkpoint=str(self.pretrained)))
+            load(self.features.backbone)
         if not self._start.endswith(("Pretrained", "PretrainedBackbone")):
             print_log(
                 f"{type(self).__name__}: the backbone is not trained (pretrained=None); random features tell only "

@@ -114,6 +114,17 @@ def test_checkpoint_holds_the_fit(fitted: PaDiM) -> None:
         other(healthy(1, size=32))
 
 
+def test_pretrained_weights_all_arrive(tmp_path: Path) -> None:
+    """Also those that mmpretrain's ResNet sets to zero after initializing itself."""
+    state = PaDiM(BACKBONE, n_features=4).features.backbone.state_dict()
+    source = {name: torch.rand_like(value) for name, value in state.items() if value.is_floating_point()}
+    torch.save({"state_dict": {f"backbone.{name}": value for name, value in source.items()}}, tmp_path / "run.pth")
+    model = PaDiM(BACKBONE, n_features=4, pretrained=str(tmp_path / "run.pth"))
+    model.init_weights()
+    found = model.features.backbone.state_dict()
+    assert all(torch.equal(found[name], value) for name, value in source.items())
+
+
 def test_few_images_are_warned_about_and_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     for module in ("padim", "local_backbone"):
