@@ -1,8 +1,8 @@
 # Reaches: not measured.
 # Takes: not measured; meant for one CPU core.
 # Command: python tools/train.py configs/fanogan_phantom.py --data-root data/phantom_anomaly --amp
-# An eighth of the published width: the gradient penalty in float32 takes most of the time. The encoder learns four times
-# faster in the few steps it has.
+# An eighth of the published width: the gradient penalty in float32 takes most of the time. The encoder learns four
+# times faster in the few steps it has.
 _base_ = ['./_base_/datasets/anomaly.py', './_base_/models/fanogan.py', './_base_/runtime_anomaly.py']
 data_root = 'data/phantom_anomaly/'
 mixed = False
