@@ -4,6 +4,7 @@ Gildenblat and Klaiman, "Self-Supervised Similarity Learning for Digital Patholo
 Command: ``python tools/train.py configs/spatial_siamese_slides.py``.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -73,11 +74,11 @@ class TilePairs(Dataset):
         indices: int | None = None,
     ) -> None:
         self.data_root, self.folder = Path(data_root), Path(data_root, (data_prefix or {}).get("img", ""))
-        options = dict(tile_px=tile_px, level_downsamples=level_downsamples)
-        tiles = read_tiles(self.data_root / table, mpp=mpp, file_template=file_template, **options)
+        read = functools.partial(read_tiles, tile_px=tile_px, level_downsamples=level_downsamples)
+        tiles = read(self.data_root / table, mpp=mpp, file_template=file_template)
         for other in held_out:
             if (self.data_root / other).is_file():
-                _refuse_held_out(tiles, read_tiles(self.data_root / other, **options))
+                _refuse_held_out(tiles, read(self.data_root / other))
         self.tiles = _with_tissue(tiles, min_tissue)
         self.files = self._existing_files()
         if (near_px is None) != (far_px is None):
@@ -85,7 +86,8 @@ class TilePairs(Dataset):
         in_px = near_px is not None
         centres = self.tiles.centres_px() if in_px else self.tiles.centres_mm()
         sides = np.repeat(self.tiles.side[:, None], 2, axis=1) if in_px else self.tiles.sides_mm()
-        near, far = (near_px, far_px) if in_px else (near_mm, far_mm)
+        near = near_mm if near_px is None else near_px
+        far = far_mm if far_px is None else far_px
         self.miner = PairMiner(self.tiles.slides, centres, near, far, sides if exclude_overlap else None)
         print_log(f"TilePairs: {self.miner.report}", logger="current")
         self.length = pairs_per_epoch or len(self.tiles)
