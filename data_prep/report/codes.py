@@ -58,6 +58,11 @@ burned_in_text | table | drop | DICOM: the header says that text is burned in, a
 no_scan_region | table | note | DICOM: no scan region, so the whole frame is used | look whether burned-in text shows
     a person
 duplicate_row | table | note | a second row for the same file, which was ignored | keep one row
+bad_row | table | drop | fundus, anomaly: the row has too many or too few fields | quote the field that holds commas
+listed_twice | table | drop | fundus, anomaly: an earlier row names the same file | keep one row
+mask_missing | table | drop | anomaly: the mask that the row names cannot be read | correct the name, or export it again
+same_pixels | duplicates | drop | fundus, anomaly: equal in every pixel to an image that stays | nothing; look why one
+    image has two names
 duplicate_id | table | drop | two images share an id, so their annotations cannot be told apart | give ids that differ
 rows_differ | table | note | rows of one file say different things; the first counts | make them agree
 long_text_left_out | table | note | a text in a DICOM header or table is too long for a field of the image | nothing,
