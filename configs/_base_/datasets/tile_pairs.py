@@ -8,14 +8,20 @@ near_mm = 2.0
 far_mm = 10.0
 pairs_per_epoch = None  # None: as many as there are tiles
 mpp = None  # None: the table's; a number or a dict by slide goes before it
+jitter = 0.3  # parts of brightness, contrast and saturation; a quarter of it for hue. The paper's is not known
 stain = []  # e.g. [dict(type='medkit.ReinhardNormalize', target=dict(mean=[...], std=[...]), statistics='...')]
 
 load = [dict(type='medkit.LoadMedicalImage'), dict(type='mmpretrain.Resize', scale=('${img_size}', '${img_size}'))]
 augment = [
     dict(type='medkit.RandomQuarterTurn'),
     dict(
-        type='mmpretrain.ColorJitter', brightness=0.3, contrast=0.3, saturation=0.3, hue=0.08, backend='cv2'
-    ),  # the paper's is not known
+        type='mmpretrain.ColorJitter',
+        brightness='${jitter}',
+        contrast='${jitter}',
+        saturation='${jitter}',
+        hue='${jitter / 4}',
+        backend='cv2',
+    ),
 ]
 pack = [dict(type='mmpretrain.PackInputs', algorithm_keys=['similar'])]
 both = [
