@@ -1,5 +1,5 @@
-# Reaches: see docs/pathology.md, section "Does it learn tissue?".
-# Takes: see the same section; meant for minutes on one CPU core. ResNet-18 of quarter width, phantom slides at 64 px.
+# Reaches: ADDR 1.99 +- .11 (untrained 1.12), tumour among the first five .72 +- .15 (.35); docs/pathology.md.
+# Takes: 4 minutes of CPU time on one core. ResNet-18 of quarter width, phantom slides at 64 px.
 # Command: python tools/train.py configs/spatial_siamese_phantom.py --data-root data/slide_phantom
 _base_ = [
     './_base_/datasets/tile_pairs.py',
