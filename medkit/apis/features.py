@@ -27,7 +27,7 @@ from medkit.engine.checkpoint import load_backbone
 from medkit.engine.encoding import Encoder, encode_files, encoder_of
 from medkit.errors import DatasetError, WeightsError
 
-__all__ = ["Encoder", "build_encoder", "encoder_of", "extract_features", "fingerprint"]
+__all__ = ["Encoder", "build_encoder", "encoder_of", "extract_features", "fingerprint", "quiet"]
 
 
 def build_encoder(cfg: Config, checkpoint: str | Path | None, img_size: int | None = None, seed: int = 0) -> Encoder:
@@ -48,7 +48,7 @@ def build_encoder(cfg: Config, checkpoint: str | Path | None, img_size: int | No
         torch.manual_seed(seed)
         model = MODELS.build(copy.deepcopy(cfg.model))
         if checkpoint is None:
-            with _quiet():
+            with quiet():
                 model.init_weights()
         encoder = encoder_of(model, cfg)
     if checkpoint is not None:
@@ -169,7 +169,7 @@ class _Store:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without the line that mmengine says for each parameter it initialises."""
     logger = MMLogger.get_current_instance()
     level = logger.level

@@ -8,10 +8,8 @@ Command: ``python tools/benchmark_selfsup.py CONFIG CHECKPOINT DATASET``.
 from __future__ import annotations
 
 import hashlib
-import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,10 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.logging import MMLogger
 
 from medkit.apis.config import load_config
-from medkit.apis.features import build_encoder, extract_features, fingerprint
+from medkit.apis.features import build_encoder, extract_features, fingerprint, quiet
 from medkit.apis.neighbours import nearest
 from medkit.apis.selfsup_batches import FeatureBatches, ImageBatches
 from medkit.apis.selfsup_heads import GradingHead, Training, fit
@@ -31,6 +28,7 @@ from medkit.data.graded import GradedSet
 from medkit.engine.checkpoint import resolve_checkpoint
 from medkit.errors import ConfigError
 from medkit.evaluation.functional.grading import grading_metrics
+from medkit.evaluation.functional.neighbours import weighted_vote
 
 __all__ = ["KS", "evaluate", "img_size_of", "knn_scores"]
 
@@ -94,7 +92,7 @@ class _Evaluation:
         self.run, self.graded, self.protocol, self.say = run, graded, protocol, say
         cfg = load_config(run.config)
         self.img_size = img_size_of(cfg, protocol)
-        with _quiet():
+        with quiet():
             self.encoder = build_encoder(cfg, run.checkpoint, self.img_size, seed=run.seed)
         self.encoder.to("cuda" if torch.cuda.is_available() else "cpu")
         on_features = {"knn"} if protocol.augment else {"knn", "linear"}
@@ -203,24 +201,10 @@ class _Evaluation:
         return found
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without mmengine's line for each initialised weight."""
-    logger = MMLogger.get_current_instance()
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-
-
 def knn_scores(
     bank: np.ndarray, labels: np.ndarray, queries: np.ndarray, num_classes: int, ks: Sequence[int] = KS
 ) -> dict[int, np.ndarray]:
     """Share of the votes for each class ``(M, K)`` by each k; a neighbour's vote weighs exp(cosine / 0.07)."""
     similarity, rows = nearest(bank, queries, max(ks))  # (M, k)
-    weight = np.exp((similarity - 1) / TEMPERATURE)
-    one_hot = np.eye(num_classes)[labels[rows]]  # (M, k, K)
-    votes = {k: (weight[:, :k, None] * one_hot[:, :k]).sum(axis=1) for k in ks}
+    votes = {k: weighted_vote(similarity[:, :k], labels[rows[:, :k]], num_classes, TEMPERATURE) for k in ks}
     return {k: vote / vote.sum(axis=1, keepdims=True) for k, vote in votes.items()}

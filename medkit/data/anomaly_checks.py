@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ import numpy as np
 from mmengine.logging import print_log
 from PIL import Image
 
+from medkit.data.refusal import doubled, refuse
 from medkit.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ def check_files(found: AnomalySet) -> None:
     """Every file is there and listed once, and no patient has two roles."""
     for what, files in (("image", found.files), ("mask", [mask for mask in found.masks if mask])):
         absent = [file for file in files if not Path(file).is_file()]
-        _refuse(absent, f"{found.root}: {what}", "the file does not exist")
-    _refuse(_doubled(found.files), f"{found.root}: image", "it is listed twice; each image has one role")
+        refuse(absent, f"{found.root}: {what}", "the file does not exist")
+    refuse(doubled(found.files), f"{found.root}: image", "it is listed twice; each image has one role")
     roles_of = defaultdict(set)
     for patient, role in zip(found.patients.tolist(), found.roles.tolist(), strict=True):
         roles_of[patient].add(role)
@@ -44,7 +44,7 @@ def check_roles(found: AnomalySet) -> None:
     where, healthy = found.root, found.rows("healthy")
     if not len(healthy):
         raise DatasetError(f"{where} has no image of role healthy (set B); every method learns from such images")
-    _refuse(
+    refuse(
         [found.files[row] for row in healthy if found.labels[row] == ANOMALOUS],
         f"{where}: image of role healthy",
         "its label says anomalous; give it the role mixed, or correct the label",
@@ -52,7 +52,7 @@ def check_roles(found: AnomalySet) -> None:
     for role in ("val", "test"):
         rows = found.rows(role)
         unknown = [found.files[row] for row in rows if found.labels[row] == UNKNOWN]
-        _refuse(unknown, f"{where}: image of role {role}", "it has no label, so nothing can be judged by it")
+        refuse(unknown, f"{where}: image of role {role}", "it has no label, so nothing can be judged by it")
         if len(rows) and len(set(found.labels[rows].tolist())) == 1:
             name = "anomalous" if found.labels[rows[0]] else "healthy"
             raise DatasetError(f"{where}: all {len(rows)} images of role {role} are {name}; both kinds are needed")
@@ -98,15 +98,3 @@ def remark(found: AnomalySet) -> None:
 def _is_grey(file: str) -> bool:
     with Image.open(file) as image:  # the header only
         return image.mode in ("1", "L", "LA", "I", "I;16", "I;16B", "F")
-
-
-def _doubled(values: Sequence[str]) -> list[str]:
-    seen: set[str] = set()
-    return [value for value in values if value in seen or seen.add(value)]  # type: ignore[func-returns-value]
-
-
-def _refuse(wrong: Iterable[str], what: str, expected: str) -> None:
-    names = sorted(wrong)
-    if names:
-        others = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
-        raise DatasetError(f"{what} {names[0]!r}{others}: {expected}")

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from medkit.data.lesion_dataset import read_coco
+from medkit.data.refusal import doubled, refuse
 from medkit.errors import DatasetError
 
 __all__ = ["SPLITS", "UNKNOWN", "GradedSet", "read_graded"]
@@ -139,10 +140,10 @@ def _check(found: GradedSet) -> None:
     where = found.root
     if not (found.labels != UNKNOWN).any():
         raise DatasetError(f"no image of {where} has a label; evaluation needs grades or diagnoses")
-    _refuse(set(found.splits.tolist()) - set(SPLITS), f"{where}: split", f"expected one of {', '.join(SPLITS)}")
+    refuse(set(found.splits.tolist()) - set(SPLITS), f"{where}: split", f"expected one of {', '.join(SPLITS)}")
     absent = [file for file in found.files if not Path(file).is_file()]
-    _refuse(absent, f"{where}: image", "the file does not exist; prepare the set again")
-    _refuse(_doubled(found.files), f"{where}: image", "it is listed twice; prepare the set again")
+    refuse(absent, f"{where}: image", "the file does not exist; prepare the set again")
+    refuse(doubled(found.files), f"{where}: image", "it is listed twice; prepare the set again")
     _check_patients(found)
     for split in SPLITS:
         present = np.unique(found.labels[found.rows(split)])
@@ -165,15 +166,3 @@ def _check_patients(found: GradedSet) -> None:
             f"{found.root}: {len(torn)} patients are in more than one split (first: {torn[0]}, in "
             f"{' and '.join(sorted(splits_of[torn[0]]))}), so held-out numbers would be too good; split by patient"
         )
-
-
-def _doubled(values: Iterable[str]) -> list[str]:
-    seen: set[str] = set()
-    return [value for value in values if value in seen or seen.add(value)]  # type: ignore[func-returns-value]
-
-
-def _refuse(wrong: Iterable[str], what: str, expected: str) -> None:
-    names = sorted(wrong)
-    if names:
-        others = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
-        raise DatasetError(f"{what} {names[0]!r}{others}: {expected}")
