@@ -27,7 +27,16 @@ from medkit.engine.checkpoint import load_backbone
 from medkit.engine.encoding import Encoder, encode_files, encoder_of
 from medkit.errors import DatasetError, WeightsError
 
-__all__ = ["Encoder", "build_encoder", "encoder_of", "extract_features", "fingerprint", "quiet"]
+__all__ = [
+    "Encoder",
+    "build_encoder",
+    "encoder_of",
+    "extract_features",
+    "fingerprint",
+    "hash_weights",
+    "preprocessing",
+    "quiet",
+]
 
 
 def build_encoder(cfg: Config, checkpoint: str | Path | None, img_size: int | None = None, seed: int = 0) -> Encoder:
@@ -101,10 +110,6 @@ def extract_features(
 
 def fingerprint(encoder: Encoder, files: Sequence[str], img_size: int, pool: str) -> dict[str, str]:
     """What features depend on: ``weights``, ``preprocessing`` and ``images`` (names, sizes, times of change)."""
-    weights = hashlib.sha256()
-    for name, tensor in encoder.state_dict().items():
-        weights.update(name.encode())
-        weights.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     root = os.path.commonpath([Path(file).resolve().parent for file in files])
     images = hashlib.sha256()
     for file in files:
@@ -113,8 +118,22 @@ def fingerprint(encoder: Encoder, files: Sequence[str], img_size: int, pool: str
             raise DatasetError(f"image {file} does not exist; run data_prep again, or look at the data root")
         stat = path.stat()
         images.update(repr((os.path.relpath(path, root), stat.st_size, stat.st_mtime_ns)).encode())
-    settings = repr((img_size, pool, encoder.mean, encoder.std, sorted(encoder.loading.items())))
-    return {"weights": weights.hexdigest(), "preprocessing": settings, "images": images.hexdigest()}
+    settings = preprocessing(encoder, img_size, pool)
+    return {"weights": hash_weights(encoder), "preprocessing": settings, "images": images.hexdigest()}
+
+
+def hash_weights(module: nn.Module) -> str:
+    """SHA-256 of names and values of all parameters and buffers."""
+    weights = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        weights.update(name.encode())
+        weights.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return weights.hexdigest()
+
+
+def preprocessing(encoder: Encoder, img_size: int, pool: str) -> str:
+    """What happens to an image before the encoder, and to its output, as text."""
+    return repr((img_size, pool, encoder.mean, encoder.std, sorted(encoder.loading.items())))
 
 
 class _Store:

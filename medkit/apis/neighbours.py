@@ -82,13 +82,31 @@ class Neighbours:
         self.metric, self.groups = metric, None if groups is None else np.asarray(groups)
         self._centre = self.bank.mean(axis=0, dtype=np.float64) if metric == "l2" else None
         self._copy = self._prepare(self.bank)  # (N, D) float32
-        self._longest = float(np.linalg.norm(self._copy, axis=1).max())
-        self._scale = greatest_length(self.bank, self.bank[:0])
+        self._measure()
 
     @property
     def nbytes(self) -> int:
         """Memory of the float32 copy; the bank itself is the caller's."""
         return self._copy.nbytes
+
+    def extend(self, rows: np.ndarray, groups: np.ndarray | None = None) -> None:
+        """Put rows (n, D) behind those there are, whose float32 copies stay as they are, and so does the centre."""
+        rows = check_vectors(self.bank, rows, 1, self.metric, trusted_bank=True)[1].astype(self.bank.dtype)
+        if (groups is None) != (self.groups is None) or (groups is not None and len(groups) != len(rows)):
+            raise ConfigError(f"{len(rows)} rows need as many groups where the bank has groups, and else none")
+        self.bank = np.concatenate([self.bank, rows])
+        self._copy = np.concatenate([self._copy, self._prepare(rows)])
+        if self.groups is not None and groups is not None:
+            self.groups = np.concatenate([self.groups, groups])
+        self._measure()
+
+    def keep(self, rows: np.ndarray) -> None:
+        """Leave only the rows of a mask (N,); they keep their order. At least one must stay."""
+        if rows.shape != (len(self.bank),) or not rows.any():
+            raise ConfigError(f"a mask {rows.shape} that keeps {int(rows.sum())} of {len(self.bank)} rows; keep some")
+        self.bank, self._copy = self.bank[rows], self._copy[rows]
+        self.groups = None if self.groups is None else self.groups[rows]
+        self._measure()
 
     def search(self, queries: np.ndarray, k: int, groups: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """As `nearest`; ``groups`` (M,) are those of the queries."""
@@ -112,6 +130,10 @@ class Neighbours:
             own = None if codes is None else (codes[0], codes[1][pending])
             values[pending], found[pending] = all_neighbours(self.bank, queries[pending], k, self.metric, own)
         return values, found
+
+    def _measure(self) -> None:
+        self._longest = float(np.linalg.norm(self._copy, axis=1).max())
+        self._scale = greatest_length(self.bank, self.bank[:0])
 
     def _propose(
         self, queries: np.ndarray, k: int, width: int, codes: Exclude | None, scale: float
