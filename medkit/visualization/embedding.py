@@ -26,14 +26,17 @@ METHODS = ("tsne", "pca")
 _SMALLEST = 4  # points
 
 
-def embed(features: np.ndarray, method: str = "tsne", seed: int = 0, perplexity: float = 30.0) -> np.ndarray:
+def embed(
+    features: np.ndarray, method: str = "tsne", seed: int = 0, perplexity: float = 30.0, metric: str = "cosine"
+) -> np.ndarray:
     """Two coordinates (N, 2) of features (N, D).
 
     Args:
         features: finite numbers, N at least 4.
-        method: ``'tsne'`` by cosine distance, started at the principal components, or ``'pca'``.
+        method: ``'tsne'``, started at the principal components, or ``'pca'``.
         seed: of t-SNE; the same seed gives the same map on one machine.
         perplexity: of t-SNE, about the number of neighbours that count; at most a third of the points is used.
+        metric: distance of t-SNE: ``'cosine'`` or ``'euclidean'``.
 
     Raises:
         ConfigError: unknown method, or t-SNE without scikit-learn.
@@ -57,7 +60,7 @@ def embed(features: np.ndarray, method: str = "tsne", seed: int = 0, perplexity:
     perplexity = min(perplexity, len(features) / 3)
     start = _principal(features)
     start = start / max(start[:, 0].std(), 1e-12) * 1e-4
-    made = TSNE(init=start, metric="cosine", perplexity=perplexity, random_state=seed, n_jobs=1)
+    made = TSNE(init=start, metric=metric, perplexity=perplexity, random_state=seed, n_jobs=1)
     return made.fit_transform(features.astype(np.float32))
 
 
