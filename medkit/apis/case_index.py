@@ -7,8 +7,8 @@
     index.save('cases.npz')
 
 It asks for codes and nothing else: those of a volume autoencoder (Onga et al., arXiv 1912.01824) serve as well as those
-of a network for images. Search is that of `medkit.apis.neighbours` (faiss proposes, float64 decides), so the result does
-not depend on how the index came to be. Needs the extra ``medkit[selfsup]``. Command: ``python tools/retrieve.py``.
+of a network for images. Search is that of `medkit.apis.neighbours` (faiss proposes, float64 decides), so the result
+does not depend on how the index came to be. Needs the extra ``medkit[selfsup]``. Command: ``python tools/retrieve.py``.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -70,8 +70,8 @@ def read_index(path: Path) -> dict[str, Any]:
         fingerprint = ModelFingerprint(**notes["fingerprint"])
         found = dict(codes=codes, cases=cases, fingerprint=fingerprint, metric=notes["metric"], about=notes["about"])
     except _BROKEN as error:
-        reason = f"{type(error).__name__}: {str(error)[:120]}"
-        raise DatasetError(f"index {path} is damaged, or no index ({reason}); build it again, or take a copy") from error
+        why = f"{type(error).__name__}: {str(error)[:120]}"
+        raise DatasetError(f"index {path} is damaged, or no index ({why}); build it anew, or take a copy") from error
     if codes.ndim != 2 or len(codes) != len(cases):
         raise DatasetError(f"index {path} is damaged: codes {codes.shape} for {len(cases)} cases; build it again")
     return found

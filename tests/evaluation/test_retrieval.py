@@ -1,5 +1,6 @@
 """ADDR and retrieval: golden values, what they do not depend on, group exclusion, chance, and what is refused."""
 
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from medkit.data.tile_pairs import all_pairs
 from medkit.evaluation.functional.neighbours import all_neighbours
-from medkit.evaluation.functional.retrieval import addr, retrieval_fractions
+from medkit.evaluation.functional.retrieval import addr, query_scores, retrieval_fractions
 
 CLOSE = dict(rtol=1e-10, atol=1e-12)
 
@@ -72,6 +73,20 @@ def test_recall_and_average_precision_by_hand() -> None:
     assert found.recall == {1: 0.0, 2: 1.0, 4: 1.0}
     assert found.mean_ap == pytest.approx((1 / 2 + 2 / 4) / 2)
     assert found.chance == 0.5
+
+
+def test_scores_of_each_query_against_another_bank() -> None:
+    """Labels and groups are names; of the first query's own group there is one, of its label two beside that."""
+    bank = np.array(["a", "b", "a", "a", "b"]), np.array(["s0", "s1", "s1", "s2", "s3"])
+    queries = np.array(["a", "c"]), np.array(["s0", "new"])
+    found = query_scores(np.array([[1, 2, 4, 3, -1], [0, 1, 2, 3, 4]]), queries, bank, ks=(1, 3, 5))
+    assert {k: v.tolist() for k, v in found.precision.items()} == {1: [0, 0], 3: [1 / 3, 0], 5: [0.5, 0]}
+    assert found.ap.tolist() == [0.5, 0] and found.chance.tolist() == [0.5, 0]
+    assert found.chance_ap[1] == 0
+    orders = list(permutations([1, 2, 3, 4]))
+    each = [query_scores(np.array([order]), (queries[0][:1], queries[1][:1]), bank, ks=(1, 4)) for order in orders]
+    assert found.chance_ap[0] == pytest.approx(np.mean([one.ap[0] for one in each]), abs=1e-12)
+    assert found.chance[0] == pytest.approx(np.mean([one.precision[1][0] for one in each]))
 
 
 def test_few_tiles_in_other_groups() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import digamma
 
 
 @dataclass(frozen=True)
@@ -97,35 +98,99 @@ def retrieval_fractions(
     """
     if not len(queries) or neighbours.shape[1] < max(ks):
         raise ValueError(f"{len(queries)} queries with {neighbours.shape[1]} neighbours; expected {max(ks)} or more")
+    found = query_scores(neighbours, (labels[queries], groups[queries]), (labels, groups), ks)
+    return Retrieval(
+        fraction={k: float(found.precision[k].mean()) for k in ks},
+        recall={k: float((found.precision[k] > 0).mean()) for k in ks},
+        mean_ap=float(found.ap.mean()),
+        chance=float(found.chance.mean()),
+        num_queries=len(found.ap),
+    )
+
+
+@dataclass(frozen=True)
+class QueryScores:
+    """What each query found, Q' of them: those without a case of another group are left out.
+
+    Attributes:
+        kept: (Q,) which queries have a case of another group.
+        precision: k -> (Q',) part of the first k neighbours that have the query's label.
+        ap: (Q',) average precision of the ranking, as far as it is given; 0 where it holds no case of the label.
+        chance: (Q',) precision of a random ranking: the part of the cases of other groups that have the label.
+        chance_ap: (Q',) average precision of a random ranking of all cases of other groups, on average.
+    """
+
+    kept: np.ndarray
+    precision: dict[int, np.ndarray]
+    ap: np.ndarray
+    chance: np.ndarray
+    chance_ap: np.ndarray
+
+
+def query_scores(
+    neighbours: np.ndarray,
+    queries: tuple[np.ndarray, np.ndarray],
+    bank: tuple[np.ndarray, np.ndarray],
+    ks: Sequence[int] = (1, 5, 10),
+) -> QueryScores:
+    """Score each query's neighbours by label.
+
+    Args:
+        neighbours: (Q, K) indices into the bank, nearest first, -1 where there is none.
+        queries: labels and groups, (Q,) each.
+        bank: labels and groups, (N,) each.
+        ks: numbers of neighbours; of fewer neighbours, those that there are.
+
+    Raises:
+        ValueError: a neighbour of the query's own group, or no query with a neighbour.
+    """
+    (labels, groups), (bank_labels, bank_groups) = queries, bank
     there = neighbours >= 0
-    if (there & (groups[neighbours] == groups[queries][:, None])).any():
+    if (there & (bank_groups[neighbours] == groups[:, None])).any():
         raise ValueError("a neighbour is of the query's own group; exclude it from the search")
     kept = there[:, 0]
     if not kept.any():
         raise ValueError("all tiles are of one group, so there is nothing to retrieve from others")
-    hit = (there & (labels[neighbours] == labels[queries][:, None]))[kept]  # (Q', K)
+    hit = (there & (bank_labels[neighbours] == labels[:, None]))[kept]  # (Q', K)
     there = there[kept]
-    return Retrieval(
-        fraction={k: float((hit[:, :k].sum(1) / there[:, :k].sum(1)).mean()) for k in ks},
-        recall={k: float(hit[:, :k].any(axis=1).mean()) for k in ks},
-        mean_ap=_mean_average_precision(hit),
-        chance=_chance(queries[kept], labels, groups),
-        num_queries=int(kept.sum()),
+    relevant, others = _counts(labels[kept], groups[kept], bank_labels, bank_groups)
+    return QueryScores(
+        kept=kept,
+        precision={k: hit[:, :k].sum(1) / there[:, :k].sum(1) for k in ks},
+        ap=_average_precision(hit),
+        chance=relevant / others,
+        chance_ap=_random_ap(relevant, others),
     )
 
 
-def _mean_average_precision(hit: np.ndarray) -> float:
-    """Mean over queries of the mean precision at each hit; 0 for a query without any."""
+def _average_precision(hit: np.ndarray) -> np.ndarray:
+    """Mean precision at each hit (Q,); 0 for a query without any."""
     precision = hit.cumsum(axis=1) / np.arange(1, hit.shape[1] + 1)
-    return float(((precision * hit).sum(1) / hit.sum(1).clip(min=1)).mean())
+    return (precision * hit).sum(1) / hit.sum(1).clip(min=1)
 
 
-def _chance(queries: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> float:
-    """Mean over queries of the share of their label among the tiles of other groups."""
-    shares = {}
-    for group in np.unique(groups[queries]).tolist():
-        others = labels[groups != group]
-        for label in np.unique(labels[queries]).tolist():
-            shares[group, label] = float((others == label).mean())
-    pairs = zip(groups[queries].tolist(), labels[queries].tolist(), strict=True)
-    return float(np.mean([shares[pair] for pair in pairs]))
+def _random_ap(relevant: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Average precision of R relevant among N in random order, on average.
+
+    At a hit at rank i the R - 1 other hits are equally likely at each of the N - 1 other ranks, so precision there is
+    (1 + (i - 1) (R - 1) / (N - 1)) / i; a hit is equally likely at each rank.
+    """
+    harmonic = digamma(others + 1.0) + np.euler_gamma  # 1 + 1/2 + ... + 1/N
+    rest = (relevant - 1) / np.maximum(others - 1, 1)
+    return np.where(relevant > 0, (harmonic + rest * (others - harmonic)) / others, 0.0)
+
+
+def _counts(
+    labels: np.ndarray, groups: np.ndarray, bank_labels: np.ndarray, bank_groups: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """For each query (Q,) how many of the bank's rows of other groups have its label, and how many there are."""
+    of_label, label_codes = np.unique(np.concatenate([bank_labels, labels]), return_inverse=True)
+    of_group, group_codes = np.unique(np.concatenate([bank_groups, groups]), return_inverse=True)
+    num = len(bank_labels)
+    cells, there = np.unique(group_codes[:num] * len(of_label) + label_codes[:num], return_counts=True)
+    wanted = group_codes[num:] * len(of_label) + label_codes[num:]
+    at = np.minimum(np.searchsorted(cells, wanted), len(cells) - 1)
+    own = np.where(cells[at] == wanted, there[at], 0)  # (Q,)
+    per_label = np.bincount(label_codes[:num], minlength=len(of_label))
+    per_group = np.bincount(group_codes[:num], minlength=len(of_group))
+    return per_label[label_codes[num:]] - own, num - per_group[group_codes[num:]]
