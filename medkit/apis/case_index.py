@@ -103,7 +103,12 @@ class CaseIndex:
         return self.codes[self._rows[case_id]]
 
     def query(
-        self, codes: np.ndarray, k: int = 5, *, fingerprint: ModelFingerprint, subjects: Sequence[str] | None = None
+        self,
+        codes: np.ndarray,
+        k: int = 5,
+        *,
+        fingerprint: ModelFingerprint,
+        subjects: Sequence[str | Case] | None = None,
     ) -> list[list[FoundCase]]:
         """The k nearest cases of other subjects for each code, the nearest first.
 
@@ -111,7 +116,8 @@ class CaseIndex:
             codes: (M, D) or (D,).
             k: cases; fewer where the index holds fewer of other subjects.
             fingerprint: of the model that made the codes.
-            subjects: (M,) whom the codes are of; their own cases are left out. None or '' leaves out nothing.
+            subjects: (M,) whom the codes are of, whose own cases are left out: names ('' leaves out nothing), or the
+                cases that were encoded (one without a subject leaves out itself). None leaves out nothing.
 
         Raises:
             WeightsError: the codes are another model's.
@@ -124,7 +130,7 @@ class CaseIndex:
         ]
 
     def search(
-        self, codes: np.ndarray, k: int, *, fingerprint: ModelFingerprint, subjects: Sequence[str] | None = None
+        self, codes: np.ndarray, k: int, *, fingerprint: ModelFingerprint, subjects: Sequence[str | Case] | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """As `query`, in arrays: distances, rising, and indices of cases, (M, k); nan and -1 where none is left."""
         self.fingerprint.require(fingerprint, "the query")
@@ -133,7 +139,8 @@ class CaseIndex:
         if len(subjects) != len(codes):
             raise DatasetError(f"{len(subjects)} subjects for {len(codes)} queries; give one for each, '' if unknown")
         codes = _checked(codes, None, self.codes.shape[1])
-        numbers = np.array([self._subjects.get(f"subject {name}", _NOBODY) for name in subjects], np.int64)
+        persons = [one.person if isinstance(one, Case) else f"subject {one}" for one in subjects]
+        numbers = np.array([self._subjects.get(person, _NOBODY) for person in persons], np.int64)
         values, rows = self._neighbours.search(codes, k, numbers)
         return (values if self.metric == "l2" else 1 - values), rows
 
@@ -174,20 +181,12 @@ class CaseIndex:
         """Names of a subject's cases."""
         return [case.case_id for case in self.cases if subject and case.subject == subject]
 
-    def group_keys(self) -> np.ndarray:
-        """(N,) whom each case is of, for evaluation: a case without subject is of a person of its own."""
-        return np.array([_person(case) for case in self.cases])
-
     def _numbers(self, cases: Sequence[Case]) -> np.ndarray:
         """(n,) int64: subjects as numbers, which compare faster than names."""
-        return np.array([self._subjects.setdefault(_person(case), len(self._subjects)) for case in cases], np.int64)
+        return np.array([self._subjects.setdefault(case.person, len(self._subjects)) for case in cases], np.int64)
 
     def _require(self, names: Iterable[str]) -> None:
         refuse((n for n in names if n not in self._rows), "case", f"not among the {len(self)} cases of the index")
-
-
-def _person(case: Case) -> str:
-    return f"subject {case.subject}" if case.subject else f"case {case.case_id}"
 
 
 def _checked(codes: np.ndarray, cases: Sequence[Case] | None, width: int | None) -> np.ndarray:

@@ -28,6 +28,11 @@ class Case:
     visit: str = ""
     path: str = ""
 
+    @property
+    def person(self) -> str:
+        """Whom it is of, as a key that no other person has."""
+        return f"subject {self.subject}" if self.subject else f"case {self.case_id}"
+
 
 @dataclass(frozen=True, slots=True)
 class FoundCase:

@@ -60,7 +60,8 @@ def test_few_cases_of_others_and_cases_without_subject() -> None:
     index = CaseIndex.build(codes, cases, MODEL)
     assert {one.case.case_id for one in index.query(codes[0], 9, fingerprint=MODEL, subjects=["s"])[0]} == {"c", "d"}
     assert len(index.query(codes[2], 9, fingerprint=MODEL, subjects=[""])[0]) == 4
-    assert len(set(index.group_keys())) == 3
+    found = index.query(codes[[2, 0]], 9, fingerprint=MODEL, subjects=[cases[2], cases[0]])  # by case
+    assert {one.case.case_id for one in found[0]} == {"a", "b", "d"} and len(found[1]) == 2
     assert index.of_subject("s") == ["a", "b"] and index.of_subject("") == []
 
 
