@@ -43,11 +43,15 @@ setup(
         "genetics": ["bed-reader>=1.0"],
         "selfsup": ["faiss-cpu>=1.9", "scikit-learn>=1.5"],
         "slides": ["h5py>=3.8"],
+        "volumes": ["nibabel>=5.2", "monai>=1.4", "SimpleITK>=2.3"],
         # Their models' insides are used, so no other version is let in.
         "anomaly": ["anomalib==2.7.0"],
         "dev": [
             "anomalib==2.7.0",
             "h5py>=3.8",
+            "nibabel>=5.2",
+            "monai>=1.4",
+            "SimpleITK>=2.3",
             "faiss-cpu>=1.9",
             "scikit-learn>=1.5",
             "pyarrow>=16",

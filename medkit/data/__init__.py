@@ -1,5 +1,6 @@
 """Data sets, transforms, samplers, and checks of data against a config."""
 
+from medkit.data.anchor_sampler import AnchorBatchSampler
 from medkit.data.anomaly_images import AnomalyImages, AnomalyPairs
 from medkit.data.lesion_dataset import LesionDataset
 from medkit.data.paired import ImageVectors
@@ -7,8 +8,10 @@ from medkit.data.saliency_images import SaliencyImages
 from medkit.data.subject_sampler import SubjectSampler
 from medkit.data.tile_dataset import TilePairs
 from medkit.data.unlabelled import UnlabelledImages
+from medkit.data.volume_dataset import VolumeDataset
 
 __all__ = [
+    "AnchorBatchSampler",
     "AnomalyImages",
     "AnomalyPairs",
     "ImageVectors",
@@ -17,4 +20,5 @@ __all__ = [
     "SubjectSampler",
     "TilePairs",
     "UnlabelledImages",
+    "VolumeDataset",
 ]
