@@ -22,7 +22,8 @@ from torch import Tensor
 
 from medkit.apis.config import load_config
 from medkit.data.checks import dataset_configs
-from medkit.engine.checkpoint import read_checkpoint, resolve_checkpoint
+from medkit.engine.checkpoint import resolve_checkpoint
+from medkit.engine.loading import load_whole
 from medkit.errors import ConfigError, WeightsError
 from medkit.registry import DATASETS, MODELS, TRANSFORMS
 
@@ -94,7 +95,7 @@ class AnomalyScorer:
             raise ConfigError(
                 f"{cfg.filename}: {type(model).__name__} is no anomaly detector; tools/predict.py runs lesion detectors"
             )
-        _load(model, self.checkpoint)
+        load_whole(model, self.checkpoint)
         if cfg.get("channels_last"):
             model.to(memory_format=torch.channels_last)
         self.model = model.to(self.device).eval()
@@ -202,19 +203,3 @@ def test_pipeline(cfg: Config) -> list[dict]:
             "expected medkit.LoadMedicalImage"
         )
     return steps
-
-
-def _load(model: torch.nn.Module, checkpoint: Path) -> None:
-    """Load everything, fitted state too, and insist that it fits."""
-    content = read_checkpoint(checkpoint)
-    weights = {name.removeprefix("module."): value for name, value in content.get("state_dict", content).items()}
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        said = " ".join(str(error).split())[:400]
-        raise WeightsError(
-            f"{checkpoint} does not fit {type(model).__name__}: {said}; score with the config, and the --cfg-options, "
-            "that it was trained with"
-        ) from error
-
-

@@ -98,7 +98,10 @@ def read_fold(path: Path) -> FoldRecord | None:
     try:
         with np.load(path, allow_pickle=False) as found:
             content = {name: found[name] for name in found.files}
-        sides = [CodeSet(*(content[f"{side}_{name}"] for name in _COLUMNS)) for side in ("train", "test")]
-        return FoldRecord(*sides, **{name: content[name] for name in _REST}, facts=json.loads(str(content["facts"])))
+        train, test = (
+            CodeSet(**{name: content[f"{side}_{name}"] for name in _COLUMNS}) for side in ("train", "test")
+        )
+        facts = json.loads(str(content["facts"]))
+        return FoldRecord(train=train, test=test, facts=facts, **{name: content[name] for name in _REST})
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise DatasetError(f"{path} cannot be read ({error}); remove it, and the fold is evaluated again") from error

@@ -13,11 +13,11 @@ import numpy as np
 from medkit.apis.crossval_records import CodeSet, FoldRecord
 from medkit.apis.neighbours import nearest
 from medkit.errors import ConfigError
-from medkit.evaluation.functional.clustering import best_assignment, majority_rate
+from medkit.evaluation.functional.clustering import best_assignment, clustering_accuracy, majority_rate
 from medkit.evaluation.functional.grading import accuracy, balanced_accuracy, grade_matrix
-from medkit.evaluation.functional.retrieval import Retrieval, retrieval_fractions
+from medkit.evaluation.functional.retrieval import query_scores
 
-__all__ = ["KS", "cluster", "cluster_scores", "fold_scores", "retrieve", "retrieve_held_out", "scanner_scores"]
+__all__ = ["KS", "cluster", "cluster_scores", "fold_scores", "retrieval_scores", "scanner_scores", "shuffled_accuracy"]
 
 KS = (1, 5)  # neighbours looked at
 _STARTS = 20  # of k-means
@@ -28,11 +28,9 @@ def fold_scores(record: FoldRecord, num_classes: int, seed: int = 0) -> dict[str
     train, test = record.train.labelled, record.test.labelled
     scores = {"majority": majority_rate(test.labels), "num_test": float(len(test.labels))}
     scores |= cluster_scores(train, test, num_classes, seed)
-    for prefix, found in (("", retrieve(train, test)), ("held_out_", retrieve_held_out(test))):
-        if found is None:
-            continue
-        scores |= {f"{prefix}precision_{k}": value for k, value in found.fraction.items()}
-        scores |= {f"{prefix}map": found.mean_ap, f"{prefix}chance": found.chance}
+    scores |= retrieval_scores(train, test)
+    if len(set(test.subjects.tolist())) > 1:
+        scores |= {f"held_out_{name}": value for name, value in retrieval_scores(test, test).items()}
     return scores | {"rmse": float(record.rmse.mean()), "rmse_brain": float(record.rmse_brain.mean())}
 
 
@@ -48,6 +46,7 @@ def cluster_scores(train: CodeSet, test: CodeSet, num_classes: int, seed: int = 
         "accuracy": right,
         "balanced_accuracy": balanced,
         "ari": float(metrics.adjusted_rand_score(test.labels, clusters)),
+        "accuracy_chance": shuffled_accuracy(test.labels, test.subjects, clusters, num_classes, seed),
         "nmi": float(metrics.normalized_mutual_info_score(test.labels, clusters)),
         "silhouette": float(metrics.silhouette_score(test.codes, test.labels)) if several else float("nan"),
     }
@@ -74,24 +73,28 @@ def cluster(fitted: np.ndarray, codes: np.ndarray, num_clusters: int, seed: int 
     return found.predict(np.asarray(codes, np.float64)).astype(np.int64)
 
 
-def retrieve(archive: CodeSet, queries: CodeSet, ks: tuple[int, ...] = KS) -> Retrieval:
-    """Look held-out scans up among those of training; their subjects are others."""
-    found = nearest(archive.codes, queries.codes, max(len(archive.codes), *ks), "l2")[1]  # (Q, N)
-    ks = tuple(k for k in ks if k <= found.shape[1])
-    labels = np.concatenate([archive.labels, queries.labels])
-    groups = np.repeat([0, 1], [len(archive.labels), len(queries.labels)])  # all queries are refused as neighbours
-    rows = np.arange(len(queries.labels)) + len(archive.labels)
-    return retrieval_fractions(found, rows, labels, groups, ks)
+def shuffled_accuracy(
+    labels: np.ndarray, subjects: np.ndarray, clusters: np.ndarray, num_classes: int, seed: int = 0, draws: int = 200
+) -> float:
+    """Mean accuracy under the best naming when subjects (N,) exchange their labels: the floor for these clusters.
+
+    Subjects with several labels count as having the first.
+    """
+    rng = np.random.default_rng(seed)
+    _, first, rows = np.unique(subjects, return_index=True, return_inverse=True)
+    of_subject = labels[first]  # (S,)
+    drawn = (rng.permutation(of_subject)[rows] for _ in range(draws))
+    return float(np.mean([clustering_accuracy(one, clusters, num_classes) for one in drawn]))
 
 
-def retrieve_held_out(queries: CodeSet, ks: tuple[int, ...] = KS) -> Retrieval | None:
-    """Look held-out scans up among held-out scans of other subjects; None where there is one subject only."""
-    if len(set(queries.subjects.tolist())) < 2:
-        return None
-    exclude = (queries.subjects, queries.subjects)
-    found = nearest(queries.codes, queries.codes, len(queries.codes), "l2", exclude)[1]  # (Q, Q), -1 at the end
-    ks = tuple(k for k in ks if k <= found.shape[1])
-    return retrieval_fractions(found, np.arange(len(found)), queries.labels, queries.subjects, ks)
+def retrieval_scores(archive: CodeSet, queries: CodeSet, ks: tuple[int, ...] = KS) -> dict[str, float]:
+    """Look scans up among the archive's scans of other subjects: precision@k, mAP of the whole ranking, and chance."""
+    exclude = (archive.subjects, queries.subjects)
+    found = nearest(archive.codes, queries.codes, len(archive.codes), "l2", exclude)[1]  # (Q, N), -1 at the end
+    scored = query_scores(found, (queries.labels, queries.subjects), (archive.labels, archive.subjects), ks)
+    scores = {f"precision_{k}": float(values.mean()) for k, values in scored.precision.items()}
+    rest = {"map": scored.ap, "chance": scored.chance, "chance_map": scored.chance_ap}
+    return scores | {name: float(values.mean()) for name, values in rest.items()}
 
 
 def scanner_scores(record: FoldRecord, num_classes: int, seed: int = 0) -> dict[str, dict[str, float]]:
