@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from mmengine.logging import MessageHub
 from mmengine.model import BaseModel, is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 
-from medkit.errors import ConfigError, DatasetError, TrainingError
+from medkit.errors import ConfigError, DatasetError
+from medkit.models.common import check_losses
 
 
 class AnomalyModel(BaseModel):
@@ -117,11 +117,7 @@ class AnomalyModel(BaseModel):
 
     def check_losses(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The losses themselves, detached, once all are finite; call it before the optimizer moves the weights."""
-        detached = {name: value.detach() for name, value in losses.items()}
-        if not torch.stack([value.float().mean() for value in detached.values()]).isfinite().all():
-            hub = MessageHub.get_current_instance()
-            raise TrainingError(_not_finite(detached, hub.runtime_info))
-        return detached
+        return check_losses(losses)
 
 
 def _without_wrappers(model: nn.Module, state: dict[str, Any], prefix: str, metadata: dict) -> None:
@@ -130,15 +126,3 @@ def _without_wrappers(model: nn.Module, state: dict[str, Any], prefix: str, meta
         inside = f"{prefix}{name}.module."
         for key in [key for key in state if is_model_wrapper(child) and key.startswith(inside)]:
             state[f"{prefix}{name}.{key.removeprefix(inside)}"] = state.pop(key)
-
-
-def _not_finite(losses: Mapping[str, Tensor], run: Mapping[str, Any]) -> str:
-    bad = {name: float(value.mean()) for name, value in losses.items() if not value.isfinite().all()}
-    last = run.get("last_ckpt")
-    kept = f"the last good checkpoint is {last}" if last else "no checkpoint was saved yet"
-    named = ", ".join(f"{name} is {value}" for name, value in bad.items())
-    terms = ", ".join(f"{name} {float(value.mean()):.4g}" for name, value in losses.items())
-    return (
-        f"the loss {named} in iteration {run.get('iter', 0) + 1} (all terms: {terms}); training stopped before the "
-        f"weights were changed by it; {kept}; go on from there with a lower lr, or without --amp"
-    )

@@ -1,0 +1,6 @@
+"""What several model families share."""
+
+from medkit.models.common.distance_softmax import DistanceSoftmaxLoss
+from medkit.models.common.finite import check_losses
+
+__all__ = ["DistanceSoftmaxLoss", "check_losses"]
