@@ -25,6 +25,7 @@ _REFERENCE = re.compile(r"\$\{([^{}]+)\}")
 # What quick mode sets: two iterations on tiny images, to prove that a config runs at all.
 _QUICK = {"img_size": 64, "max_epochs": 2, "max_iters": 2, "batch_size": 2, "num_workers": 0, "unfreeze_schedule": None}
 _QUICK["width"] = 8  # of networks trained against each other, which have no small variant
+_QUICK["target_size"] = (16, 32, 16)  # of volumes: the smallest that four halvings leave two positions of
 
 
 # Settings that are read under their own name; any other one counts only where a reference names it.
