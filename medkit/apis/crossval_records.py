@@ -7,6 +7,7 @@ Scores are computed from it anew each time, so another metric needs no other tra
 from __future__ import annotations
 
 import json
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,5 +104,5 @@ def read_fold(path: Path) -> FoldRecord | None:
         )
         facts = json.loads(str(content["facts"]))
         return FoldRecord(train=train, test=test, facts=facts, **{name: content[name] for name in _REST})
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise DatasetError(f"{path} cannot be read ({error}); remove it, and the fold is evaluated again") from error

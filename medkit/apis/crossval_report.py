@@ -67,8 +67,8 @@ def _notes(results: Sequence[CrossvalResult], settings: CrossvalSettings) -> lis
         f"{len(held_out)} folds by subject, seed {settings.seed}: {scans} scans of {subjects} subjects, each held out "
         "once; mean ± standard deviation over folds. Differences are taken fold by fold.",
         "k-means accuracy: clusters of the held-out codes under the best naming, which reads the held-out labels. By "
-        "training centroids: clusters found in and named by the training scans. Shuffled: the first config's clusters when subjects "
-        "exchange their labels, mean of 200 draws.",
+        "training centroids: clusters found in and named by the training scans. Shuffled: the first config's clusters "
+        "when subjects exchange their labels, the mean of 200 draws.",
         "P@k, mAP: held-out scans looked up among training scans; held out: among held-out scans of other subjects. "
         "Chance: what a random ranking reaches.",
         "RMSE: 100 x sqrt(mean((x - y)^2)) of intensities in [0, 1], the mean over scans; in brain: within the largest "

@@ -23,10 +23,9 @@ def rmse_percent(volume: np.ndarray, reconstruction: np.ndarray, mask: np.ndarra
         ValueError: shapes differ, or the mask is empty.
     """
     volume, reconstruction = np.asarray(volume, np.float64), np.asarray(reconstruction, np.float64)
-    if volume.shape != reconstruction.shape or (mask is not None and np.shape(mask) != volume.shape):
-        raise ValueError(
-            f"volume {volume.shape}, reconstruction {reconstruction.shape}, mask {np.shape(mask)}; expected one shape"
-        )
+    shapes = {volume.shape, reconstruction.shape, volume.shape if mask is None else np.asarray(mask).shape}
+    if len(shapes) > 1:
+        raise ValueError(f"volume, reconstruction and mask have the shapes {sorted(shapes)}; expected one shape")
     error = np.square(volume - reconstruction)
     if mask is not None:
         error = error[np.asarray(mask, bool)]
