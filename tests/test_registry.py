@@ -12,12 +12,18 @@ from tests.anomaly_set import write_anomaly
 from tests.graded import write_graded
 from tests.models.selfsup import ssit_golden as ssit
 from tests.prepared import LIVER, write_prepared
+from tests.volume_set import write_volumes
 
 REGISTRIES = sorted(name for name in dir(registry) if name.isupper() and not name.startswith("MMENGINE"))
 RESNET = dict(type="mmpretrain.ResNet", depth=18)
 PROJECTOR = dict(type="medkit.ProjectionNeck", in_channels=8, hid_channels=8, out_channels=8)
 DINO_NECK = dict(type="medkit.DINONeck", in_channels=512, hid_channels=8)
 ARGUMENTS: dict[str, dict] = {
+    "AnchorBatchSampler": dict(
+        sampler=SimpleNamespace(dataset=SimpleNamespace(labels=[0, 0, 1, 1], subjects="abcd")),
+        batch_size=2,
+        num_classes=2,
+    ),
     "CenterNetHead": dict(in_channels=8, feat_channels=8, num_classes=2),
     "ImageVectors": dict(vectors=dict(clinical=dict(columns=("diagnosis",)))),
     "LoadResized": dict(scale=(64, 64)),
@@ -77,6 +83,9 @@ def test_module_can_be_built(name: str, type_: str, tmp_path: Path) -> None:
         root = write_anomaly(tmp_path, num=4)
         length = 8 if type_ == "AnomalyPairs" else 2
         assert len(reg.build(dict(type=f"medkit.{type_}", data_root=str(root)))) == length
+    elif type_ == "VolumeDataset":
+        root, size = write_volumes(tmp_path, subjects=4, visits=1), (16, 32, 16)
+        assert len(reg.build(dict(type="medkit.VolumeDataset", data_root=str(root), target_size=size))) == 4
     elif name == "DATASETS":
         root = write_prepared(tmp_path)
         arguments = dict(ann_file="annotations/train.json", data_root=str(root), pipeline=[]) | arguments
