@@ -17,12 +17,14 @@ from tests.anomaly_set import write_anomaly
 from tests.graded import write_graded
 from tests.prepared import LIVER, write_prepared
 from tests.vectors import write_scored
+from tests.volume_set import write_volumes
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 DETECTION = sorted(path for path in CONFIGS.glob("*.py") if path.stem.startswith(("centernet_", "yolox_")))
 METHODS = ("healthygan_", "ganomaly_", "alad_", "alocc_", "fanogan_", "padim_", "patchcore_")
 ANOMALY = sorted(path for path in CONFIGS.glob("*.py") if path.stem.startswith(METHODS))
-SSL = sorted(set(CONFIGS.glob("*.py")) - set(DETECTION) - set(ANOMALY))
+VOLUMES = sorted(CONFIGS.glob("cae3d_*.py"))
+SSL = sorted(set(CONFIGS.glob("*.py")) - set(DETECTION) - set(ANOMALY) - set(VOLUMES))
 # Which data a pre-training config gets: pattern of its name -> fixture, the first that fits.
 SSL_DATA = {
     "contig_fundus": "scored",
@@ -130,3 +132,11 @@ def test_anomaly_config(path: Path, tmp_path_factory: pytest.TempPathFactory, tm
     root = write_anomaly(tmp_path_factory.mktemp("anomaly"))
     run(path, root, tmp_path)
     assert read_checkpoint(tmp_path)["meta"]["iter"] == 2
+
+
+@pytest.mark.parametrize("path", VOLUMES, ids=lambda p: p.stem)
+def test_volume_config(path: Path, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> None:
+    root = write_volumes(tmp_path_factory.mktemp("volumes"), visits=1)
+    run(path, root, tmp_path, table=None, columns=dict(_delete_=True), classes=None)
+    rows = (tmp_path / "metrics.csv").read_text()
+    assert "volumes/rmse" in rows and ("loss_metric" in rows) == ("metric" in path.stem)

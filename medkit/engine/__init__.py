@@ -11,6 +11,7 @@ from medkit.engine.distributed import prepare_cpu_processes
 from medkit.engine.knn_probe import KNNProbeHook
 from medkit.engine.late_decay import LateDecayLR
 from medkit.engine.optimizer import FreezeAwareOptimWrapperConstructor, PartsOptimWrapperConstructor
+from medkit.engine.ramp import RampValueHook
 from medkit.engine.reading import read_checkpoint, resolve_checkpoint
 from medkit.engine.run_folder import RunFolderHook
 from medkit.engine.saving import SafeCheckpointHook, resume_checkpoint
@@ -34,6 +35,7 @@ __all__ = [
     "MaskMonitorHook",
     "PartsOptimWrapperConstructor",
     "PretrainedBackbone",
+    "RampValueHook",
     "RunFolderHook",
     "SafeCheckpointHook",
     "StepwiseUnfreezeHook",

@@ -95,7 +95,7 @@ class CosineValueHook(Hook):
         value = getattr(owner, name, None)
         if not isinstance(value, Number) or isinstance(value, bool):
             raise ConfigError(
-                f"CosineValueHook: {type(owner).__name__}.{name} is {value!r}, expected a number; correct `attribute`"
+                f"{type(self).__name__}: {type(owner).__name__}.{name} is {value!r}, expected a number; correct `attribute`"
             )
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
@@ -110,4 +110,4 @@ class CosineValueHook(Hook):
         try:
             return model.get_submodule(path), name
         except AttributeError as error:
-            raise ConfigError(f"CosineValueHook: attribute={self.attribute!r}: {error}") from error
+            raise ConfigError(f"{type(self).__name__}: attribute={self.attribute!r}: {error}") from error

@@ -2,5 +2,6 @@
 
 from .anomaly_metric import AnomalyMetric
 from .lesion_metric import ImageResult, LesionMetric
+from .volume_metric import VolumeMetric
 
-__all__ = ["AnomalyMetric", "ImageResult", "LesionMetric"]
+__all__ = ["AnomalyMetric", "ImageResult", "LesionMetric", "VolumeMetric"]

@@ -21,6 +21,8 @@ from medkit.models.volumes.reconstruction import ReconstructionLoss
 from medkit.models.volumes.resample import UPSAMPLING
 from medkit.registry import MODELS
 
+INIT = {"type": "Kaiming", "layer": ["Conv3d", "Linear"], "mode": "fan_in"}
+
 
 @MODELS.register_module()
 class ConvAutoencoder3D(BaseModel):
@@ -46,6 +48,8 @@ class ConvAutoencoder3D(BaseModel):
         checkpointing: compute activations again in the backward pass instead of keeping them.
         output: 'linear', or 'sigmoid' for outputs in (0, 1).
         upsample: 'trilinear' or 'nearest'.
+        init_cfg: default: He's, with which codes differ from the start. With torch's own they hardly do, and where all
+            distances are nearly 0 the metric term has hardly a gradient.
 
     Raises:
         ConfigError: arguments that contradict each other, volumes whose sides the stages cannot halve, a batch
@@ -74,7 +78,7 @@ class ConvAutoencoder3D(BaseModel):
         data_preprocessor: dict | nn.Module | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(data_preprocessor or {"type": "medkit.VolumeDataPreprocessor"}, init_cfg)
+        super().__init__(data_preprocessor or {"type": "medkit.VolumeDataPreprocessor"}, init_cfg or INIT)
         self.stride = 2 ** len(channels)
         self.alpha, self.entropy_weight, self.num_classes = alpha, entropy_weight, num_classes
         self.anchors_per_class, self.output = anchors_per_class, output
@@ -171,9 +175,10 @@ class ConvAutoencoder3D(BaseModel):
         if len(size) == 3 and all(side >= self.stride and side % self.stride == 0 for side in size):
             return tuple(size)
         near = tuple(max(round(side / self.stride), 1) * self.stride for side in size)
+        stages, voxels = self.stride.bit_length() - 1, " x ".join(map(str, size))
         raise ConfigError(
-            f"volumes of {' x '.join(map(str, size))} voxels: the {self.stride.bit_length() - 1} stages of the model need "
-            f"sides that are multiples of {self.stride}; set --cfg-options target_size='{near}', or fewer channels"
+            f"volumes of {voxels} voxels: the model's {stages} stages need sides that are multiples of {self.stride}; "
+            f"set --cfg-options target_size='{near}', or fewer channels"
         )
 
     def _check_arguments(self, upsample: str, code_dim: int | None, input_size: Sequence[int] | None) -> None:
