@@ -123,7 +123,7 @@ def test_nan_and_constant_volumes_are_refused() -> None:
     wrong[0, 0, :2] = np.nan, np.inf
     with pytest.raises(DatasetError, match=r"a.nii: 2 of 120 voxels are NaN or infinite.*nan_to_num"):
         check_volume("a.nii", wrong)
-    with pytest.raises(DatasetError, match="a.nii: all voxels are 7"):
+    with pytest.raises(DatasetError, match=r"a.nii: all voxels are 7"):
         check_volume("a.nii", np.full((2, 2, 2), 7, np.float32))
     check_volume("a.nii", ARRAY)
 

@@ -97,12 +97,12 @@ def test_converters_are_let_in_on_request(tmp_path: Path) -> None:
 def test_absent_files_and_folders(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="not a folder"):
         read_volumes(tmp_path / "absent")
-    with pytest.raises(DatasetError, match="lists no volume; expected .nii"):
+    with pytest.raises(DatasetError, match=r"lists no volume; expected .nii"):
         read_volumes(tmp_path)
     write_table(tmp_path, [row("a.nii", "1", "CN")])
-    with pytest.raises(DatasetError, match="no such file: '.*a.nii'"):
+    with pytest.raises(DatasetError, match=r"no such file: '.*a.nii'"):
         read_volumes(tmp_path)
-    with pytest.raises(DatasetError, match="other.csv does not exist"):
+    with pytest.raises(DatasetError, match=r"other.csv does not exist"):
         read_volumes(tmp_path, table="other.csv")
 
 
