@@ -82,7 +82,7 @@ class Neighbours:
         self.metric, self.groups = metric, None if groups is None else np.asarray(groups)
         self._centre = self.bank.mean(axis=0, dtype=np.float64) if metric == "l2" else None
         self._copy = self._prepare(self.bank)  # (N, D) float32
-        self._measure()
+        self._lengths = _lengths(self.bank, self._copy)  # (2, N)
 
     @property
     def nbytes(self) -> int:
@@ -94,19 +94,18 @@ class Neighbours:
         rows = check_vectors(self.bank, rows, 1, self.metric, trusted_bank=True)[1].astype(self.bank.dtype)
         if (groups is None) != (self.groups is None) or (groups is not None and len(groups) != len(rows)):
             raise ConfigError(f"{len(rows)} rows need as many groups where the bank has groups, and else none")
-        self.bank = np.concatenate([self.bank, rows])
-        self._copy = np.concatenate([self._copy, self._prepare(rows)])
+        copy = self._prepare(rows)
+        self._lengths = np.concatenate([self._lengths, _lengths(rows, copy)], axis=1)
+        self.bank, self._copy = np.concatenate([self.bank, rows]), np.concatenate([self._copy, copy])
         if self.groups is not None and groups is not None:
             self.groups = np.concatenate([self.groups, groups])
-        self._measure()
 
     def keep(self, rows: np.ndarray) -> None:
         """Leave only the rows of a mask (N,); they keep their order. At least one must stay."""
         if rows.shape != (len(self.bank),) or not rows.any():
             raise ConfigError(f"a mask {rows.shape} that keeps {int(rows.sum())} of {len(self.bank)} rows; keep some")
-        self.bank, self._copy = self.bank[rows], self._copy[rows]
+        self.bank, self._copy, self._lengths = self.bank[rows], self._copy[rows], self._lengths[:, rows]
         self.groups = None if self.groups is None else self.groups[rows]
-        self._measure()
 
     def search(self, queries: np.ndarray, k: int, groups: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """As `nearest`; ``groups`` (M,) are those of the queries."""
@@ -115,7 +114,7 @@ class Neighbours:
             raise ConfigError("groups of the bank and of the queries go together; give both or none")
         exclude = None if groups is None or self.groups is None else (self.groups, np.asarray(groups))
         codes, k = group_codes(exclude, len(self.bank), len(queries)), min(k, len(self.bank))
-        scale = max(self._scale, greatest_length(queries, queries)) if self.metric == "l2" else 1.0
+        scale = max(float(self._lengths[0].max()), greatest_length(queries, queries)) if self.metric == "l2" else 1.0
         values, found = np.full((len(queries), k), np.nan), np.full((len(queries), k), -1)
         width, pending = k + _MARGIN + self._own(codes), np.arange(len(queries))
         while len(pending) and width <= min(_WIDEST, len(self.bank) - 1):
@@ -130,10 +129,6 @@ class Neighbours:
             own = None if codes is None else (codes[0], codes[1][pending])
             values[pending], found[pending] = all_neighbours(self.bank, queries[pending], k, self.metric, own)
         return values, found
-
-    def _measure(self) -> None:
-        self._longest = float(np.linalg.norm(self._copy, axis=1).max())
-        self._scale = greatest_length(self.bank, self.bank[:0])
 
     def _propose(
         self, queries: np.ndarray, k: int, width: int, codes: Exclude | None, scale: float
@@ -178,7 +173,7 @@ class Neighbours:
         steps = (self.bank.shape[1] + 8) * _FLOAT32  # of a sum of D products, and of making the copy
         if self.metric == "cosine":
             return np.full(len(prepared), 2 * steps)
-        reach = np.linalg.norm(prepared, axis=1).astype(np.float64) + self._longest  # (m,), of centred vectors
+        reach = np.linalg.norm(prepared, axis=1).astype(np.float64) + self._lengths[1].max()  # (m,), centred
         return 2 * steps * reach**2
 
     def _own(self, codes: Exclude | None) -> int:
@@ -199,6 +194,11 @@ class Neighbours:
                 part /= np.maximum(np.linalg.norm(part, axis=1, keepdims=True), np.finfo(np.float64).tiny)
             out[start : start + len(part)] = part
         return out
+
+
+def _lengths(rows: np.ndarray, copy: np.ndarray) -> np.ndarray:
+    """(2, n): lengths of rows and of their float32 copies."""
+    return np.stack([np.linalg.norm(part, axis=1) for part in (rows, copy)])
 
 
 def _import_faiss() -> ModuleType:

@@ -137,3 +137,25 @@ def test_absent_faiss_names_the_extra(vectors, monkeypatch):
 def test_votes_are_weighted_by_similarity():
     votes = weighted_vote(np.array([[0.7, 0.0, 0.0]]), np.array([[2, 0, 0]]), 3, temperature=0.7)
     np.testing.assert_allclose(votes, [[2, 0, np.e]])
+
+
+@pytest.mark.parametrize("metric", ["cosine", "l2"])
+def test_rows_come_and_go(vectors, metric):
+    """After adding longer rows, and after taking them out, the answer is a new bank's, to the last bit."""
+    bank, queries = vectors
+    groups = np.arange(700) // 5
+    bank = np.concatenate([bank[:650], 40 * bank[650:]])
+    index = Neighbours(bank[:650], metric, groups[:650])
+    index.extend(bank[650:], groups[650:])
+    keep = np.arange(700) % 7 != 3
+    for rows in (np.ones(700, bool), keep, np.arange(keep.sum()) < 500):
+        index.keep(rows)
+        bank, groups = bank[rows], groups[rows]
+        fresh = Neighbours(bank, metric, groups)
+        answers = [one.search(queries, 9, groups[:40]) for one in (index, fresh)]
+        for one, other in zip(*answers, strict=True):
+            np.testing.assert_array_equal(one, other)
+    with pytest.raises(ConfigError, match="keeps 0 of 500 rows"):
+        index.keep(np.zeros(500, bool))
+    with pytest.raises(ConfigError, match="3 rows need as many groups"):
+        index.extend(bank[:3])
