@@ -118,20 +118,20 @@ def tissues(person: Person, places: np.ndarray, severity: float, edge_mm: float)
     sided = np.stack([side, y, z])  # both halves at once
     bent = np.stack([side - 0.10 * np.abs(y), y, z - 0.004 * y**2])  # horns bend out and up
     depth = _depth(person, places)
-    sulci = 2.5 + 1.2 * severity  # mm of fluid over the cortex
-    cortex = 8.0 * person.cortex * (1 - 0.16 * severity)
+    sulci = 2.5 + 1.8 * severity  # mm of fluid over the cortex
+    cortex = 8.0 * person.cortex * (1 - 0.24 * severity)
     folded = depth - 5.0 * person.gyri * np.clip(1 - depth / 25, 0, 1) - sulci  # sulci reach in, gyri out
-    chambers = person.ventricles * (1 + 0.20 * severity)
+    chambers = person.ventricles * (1 + 0.3 * severity)
     distances = {
         "brain": depth,
         "grey": folded,
         "white": folded - cortex,
         "deep": _ellipsoid(sided, (20, 2, 2), (9, 16, 11)),
-        "horn": _ellipsoid(sided, (33, -8, -22), np.array([6.5, 17, 7]) * (0.9 + 0.15 * severity)),
+        "horn": _ellipsoid(sided, (33, -8, -22), np.array([6.5, 17, 7]) * (0.9 + 0.22 * severity)),
         "hippocampus": _ellipsoid(
-            sided, (32, -8, -23), np.array([6, 16, 6]) * person.ventricles[2] * (1 - 0.15 * severity)
+            sided, (32, -8, -23), np.array([6, 16, 6]) * person.ventricles[2] * (1 - 0.22 * severity)
         ),
-        "fissure": np.minimum.reduce([1.5 + 0.6 * severity - side, z - 12, 40 - depth]),
+        "fissure": np.minimum.reduce([1.5 + 0.9 * severity - side, z - 12, 40 - depth]),
         "ventricle": np.maximum(
             _ellipsoid(bent, (9, -4, 8), np.array([6.5, 30, 9]) * chambers),
             _ellipsoid(sided, (0, -4, -4), np.array([3, 13, 9]) * chambers),
