@@ -7,17 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_prep.brain_phantom import (
-    BrainOptions,
-    Person,
-    main,
-    places_mm,
-    render,
-    sample_person,
-    sample_scanner,
-    tissues,
-    write_brains,
-)
+from data_prep.brain_anatomy import Person, places_mm, render, sample_person, sample_scanner, tissues
+from data_prep.brain_phantom import BrainOptions, main, write_brains
 from data_prep.errors import OptionError
 
 nib = pytest.importorskip("nibabel")
