@@ -14,7 +14,7 @@ import numpy as np
 
 from medkit.apis.case_index import CaseIndex
 from medkit.apis.cases import Case, ModelFingerprint
-from medkit.errors import DatasetError
+from medkit.errors import ConfigError, DatasetError
 from medkit.evaluation.functional.bootstrap import Bootstrap, Difference, compare
 from medkit.evaluation.functional.resampling import resample
 from medkit.evaluation.functional.retrieval import QueryScores, query_scores
@@ -65,9 +65,12 @@ def evaluate_index(
         max_queries: take this many queries, drawn by ``seed``: a ranking has the length of the index.
 
     Raises:
+        ConfigError: a number of neighbours below 1.
         WeightsError: the queries are another model's.
         DatasetError: no label, one class only, or no query with a case of another subject.
     """
+    if not ks or min(ks) < 1:
+        raise ConfigError(f"k={list(ks)}; expected one or more numbers of neighbours from 1")
     bank = _labelled(index)
     codes, cases, fingerprint = queries or (bank.codes, bank.cases, bank.fingerprint)
     known = np.flatnonzero([bool(case.label) for case in cases])

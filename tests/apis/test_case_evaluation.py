@@ -6,7 +6,7 @@ import pytest
 from medkit.apis.case_evaluation import MACRO, compare_evaluations, evaluate_index, evaluation_rows
 from medkit.apis.case_index import CaseIndex
 from medkit.apis.cases import Case, ModelFingerprint
-from medkit.errors import DatasetError, WeightsError
+from medkit.errors import ConfigError, DatasetError, WeightsError
 
 MODEL = ModelFingerprint("M", "1")
 
@@ -86,6 +86,8 @@ def test_faults_are_named() -> None:
         evaluate_index(index, queries=(codes, [Case(str(i)) for i in range(4)], MODEL))
     with pytest.raises(WeightsError, match="another model"):
         evaluate_index(index, queries=(codes, index.cases, ModelFingerprint("M", "2")))
+    with pytest.raises(ConfigError, match=r"k=\[5, 0\]"):
+        evaluate_index(index, ks=(5, 0))
     other = evaluate_index(make(codes[:3], "aba", "pqr"), num_draws=10)
     with pytest.raises(DatasetError, match="cannot be compared"):
         compare_evaluations(evaluate_index(index, num_draws=10), other)
