@@ -133,6 +133,9 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     counts = ", ".join(f"{sum(row['label'] == name for row in rows)} {name}" for name in LABELS)
     print(f"{args.out}/volumes.csv: {len(rows)} volumes of {options.subjects} subjects: {counts}")
+    for name in LABELS:
+        sizes = np.array([float(row["ventricle_ml"]) for row in rows if row["label"] == name])
+        print(f"ventricles of a {name}: {sizes.mean():.1f} +- {sizes.std():.1f} ml")
     return 0
 
 

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import time
+import zipfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,6 +41,7 @@ class VolumeCache:
 
     def __init__(self, folder: str | Path, recipe: VolumeRecipe, root: str | Path = "") -> None:
         self.folder, self.recipe, self.root = Path(folder) / recipe.digest, recipe, Path(root)
+        self._built: dict[str, Path] = {}  # as the files were when they were built
 
     def path(self, file: str | Path) -> Path:
         """Where the prepared volume of a file lies, once it is built."""
@@ -48,14 +50,27 @@ class VolumeCache:
         return self.folder / f"{_digest(name.as_posix())}-{_digest(_state(file))}.npz"
 
     def load(self, file: str | Path) -> np.ndarray:
-        """A built volume, ``target_size`` float32 in [0, 1]."""
-        with np.load(self.path(file)) as content:
-            return content["volume"].astype(np.float32)
+        """A built volume, ``target_size`` float32 in [0, 1].
+
+        Raises:
+            DatasetError: what was built is gone or damaged.
+        """
+        return self._part(file, "volume").astype(np.float32)
 
     def facts(self, file: str | Path) -> dict:
         """``stored`` (axes of the file) and ``grid`` (shape and spacing in RAS) of a built volume."""
-        with np.load(self.path(file)) as content:
-            return json.loads(str(content["facts"]))
+        return json.loads(str(self._part(file, "facts")))
+
+    def _part(self, file: str | Path, name: str) -> np.ndarray:
+        place = self._built.get(str(file)) or self.path(file)
+        try:
+            with np.load(place) as content:
+                return content[name]
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise DatasetError(
+                f"{place}, prepared from {file}, is gone or damaged ({error}); delete it and start again, and it is "
+                "made anew"
+            ) from error
 
     def build(self, files: Sequence[str], *, workers: int | None = None, mixed_grids: bool = False) -> list[dict]:
         """Make what is missing; `facts` of every file.
@@ -72,6 +87,7 @@ class VolumeCache:
                 be written.
         """
         said: list = [None]
+        self._built = {}
         if is_main_process():
             try:
                 self._build([file for file in files if not self.path(file).is_file()], workers)
@@ -80,6 +96,7 @@ class VolumeCache:
         broadcast_object_list(said)
         if said[0] is not None:
             raise DatasetError(said[0])
+        self._built = {str(file): self.path(file) for file in files}
         facts = [self.facts(file) for file in files]
         if not mixed_grids:
             _check_grids(files, [fact["grid"] for fact in facts])

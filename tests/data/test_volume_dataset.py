@@ -143,6 +143,21 @@ def test_a_killed_build_goes_on(root: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in paths[2:]} == kept
 
 
+def test_a_damaged_entry_is_named(root: Path) -> None:
+    data = make(root)
+    place = data.cache.path(data.volumes.files[0])
+    place.write_bytes(place.read_bytes()[:100])
+    with pytest.raises(DatasetError, match=r"npz, prepared from .*sub-00.* is gone or damaged .*delete it"):
+        data[0]
+
+
+def test_a_file_that_changes_during_training_does_not_stop_it(root: Path) -> None:
+    data = make(root)
+    before = data[0]["inputs"]
+    Path(data.volumes.files[0]).touch()
+    assert (data[0]["inputs"] == before).all()
+
+
 def test_parallel_and_serial_builds_agree(root: Path, tmp_path: Path) -> None:
     one, two = make(root, cache_dir=str(tmp_path / "a")), make(root, cache_dir=str(tmp_path / "b"), cache_workers=2)
     for index in range(len(one)):

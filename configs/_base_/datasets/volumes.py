@@ -14,6 +14,7 @@ allow_label_change = False  # subjects with two labels
 mixed_grids = False  # volumes of different shape or spacing
 recipe = dict(crop='brain')  # settings of medkit.data.volume_recipe.VolumeRecipe
 cache_dir = None  # of prepared volumes; None: data_root/.volume_cache
+val_split = 'test'  # where the table has a split val: 'val'
 batch_size = 8
 num_workers = 2
 
@@ -51,5 +52,5 @@ val_dataloader = dict(
     persistent_workers=False,
     sampler=dict(type='mmengine.DefaultSampler', shuffle=False),
     collate_fn=dict(type='default_collate'),
-    dataset=dict(volumes, split='test'),
+    dataset=dict(volumes, split='${val_split}'),
 )
