@@ -30,7 +30,7 @@ def _line(row) -> str:
 def main() -> None:
     """Parse the command line and print the table."""
     parser = common_parser(__doc__)
-    parser.add_argument("checkpoint", help="checkpoint of the siamese network, or its run folder")
+    parser.add_argument("checkpoint", help="checkpoint of the siamese network, its run folder, or none")
     parser.add_argument("tiles", type=Path, help="csv of the test tiles; files are relative to its folder")
     parser.add_argument("--label", default="tumour", help="tissue that is retrieved (default: tumour)")
     parser.add_argument("--mpp", type=float, help="micrometres per level-0 pixel, where the table does not say")
@@ -48,8 +48,9 @@ def main() -> None:
     MMLogger.get_current_instance().setLevel("WARNING")  # else every initialised tensor is listed
     tiles = read_tiles(args.tiles, mpp=args.mpp)
     pairs = find_pairs(tiles, cfg.near_mm, cfg.far_mm, args.pairs, args.seed)
+    checkpoint = None if args.checkpoint == "none" else args.checkpoint
     rows, descriptors = benchmark_tiles(
-        cfg, args.checkpoint, tiles, pairs, root=args.tiles.parent, label=args.label, seed=args.seed
+        cfg, checkpoint, tiles, pairs, root=args.tiles.parent, label=args.label, seed=args.seed
     )
     how = "all" if pairs.exact else "sampled"
     print(f"{len(tiles)} tiles; {how} pairs: {len(pairs.near)} near, {len(pairs.far)} far")

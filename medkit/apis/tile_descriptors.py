@@ -146,7 +146,7 @@ def _retrieve(descriptors: np.ndarray, queries: np.ndarray, labels: np.ndarray, 
 
 def benchmark_tiles(
     cfg: Config,
-    checkpoint: str | Path,
+    checkpoint: str | Path | None,
     tiles: TileTable,
     pairs: Pairs,
     *,
@@ -154,22 +154,23 @@ def benchmark_tiles(
     label: str | None = "tumour",
     seed: int = 0,
 ) -> tuple[list[Score], np.ndarray]:
-    """Score the checkpoint beside what knows less; returns the rows and the checkpoint's descriptors (N, D)."""
+    """Score the checkpoint beside what knows less; returns the rows and the last network's descriptors (N, D).
+
+    Without a checkpoint the untrained network is the last one.
+    """
     if tiles.files is None:
         raise DatasetError(f"{tiles.source} names no image files; add a column file")
     files = [str(Path(root, file)) for file in tiles.files.tolist()]
     rng = np.random.default_rng(seed)
-    trained = describe_tiles(build_siamese(cfg, checkpoint), cfg, files, tiles.slides)
-    untrained = describe_tiles(build_siamese(cfg, None, seed), cfg, files, tiles.slides)
-    rows = {
-        "random numbers": rng.normal(size=trained[1].shape),
-        "mean colour": mean_colours(files),
-        "untrained, pooled features": untrained[0],
-        "untrained, descriptor": untrained[1],
-        "trained, pooled features": trained[0],
-        "trained, descriptor": trained[1],
-    }
-    return [score(name, values, tiles, pairs, label) for name, values in rows.items()], trained[1]
+    networks = {"untrained": build_siamese(cfg, None, seed)}
+    if checkpoint is not None:
+        networks["trained"] = build_siamese(cfg, checkpoint)
+    rows = {}
+    for name, network in networks.items():
+        pooled, descriptors = describe_tiles(network, cfg, files, tiles.slides)
+        rows |= {f"{name}, pooled features": pooled, f"{name}, descriptor": descriptors}
+    rows = {"random numbers": rng.normal(size=descriptors.shape), "mean colour": mean_colours(files)} | rows
+    return [score(name, values, tiles, pairs, label) for name, values in rows.items()], descriptors
 
 
 def write_descriptors(folder: str | Path, tiles: TileTable, descriptors: np.ndarray, kind: str = "h5") -> list[Path]:
