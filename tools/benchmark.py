@@ -5,6 +5,7 @@ python tools/benchmark.py pipeline     loading and augmentation of one image
 python tools/benchmark.py evaluation   evaluation of 8 391 images against pycocotools alone (one call each)
 python tools/benchmark.py onnx         CenterNet under onnxruntime against PyTorch
 python tools/benchmark.py neighbours   exact neighbours of 1 000 queries among 1 000 000 descriptors against torch
+python tools/benchmark.py volumes      memory and time of the 3-D autoencoder at 128^3 with checkpointing and bfloat16
 
 A further subject is a module in tools/benchmarks/ with ``rows(args)``.
 """
@@ -18,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a check
 
 import medkit  # noqa: F401  makes mmcv.ops importable
 
-SUBJECTS = ("targets", "pipeline", "evaluation", "onnx", "neighbours")
+SUBJECTS = ("targets", "pipeline", "evaluation", "onnx", "neighbours", "volumes")
 
 
 def main() -> None:
@@ -32,11 +33,12 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=8391, help="images of the evaluation")
     parser.add_argument("--rows", type=int, default=1_000_000, help="descriptors of the bank")
     parser.add_argument("--queries", type=int, default=1000, help="queries of a batch")
+    parser.add_argument("--side", type=int, default=128, help="voxels along each side of the volume")
     args = parser.parse_args()
     print(f"{'':50s}{'baseline':>12s}{'medkit':>12s}{'ratio':>8s}")
     for row in importlib.import_module(f"benchmarks.{args.subject}").rows(args):
-        ratio = row.base_ms / row.ours_ms
-        print(f"{row.name:50s}{row.base_ms:9.2f} ms{row.ours_ms:9.2f} ms{ratio:7.1f}x", flush=True)
+        ratio = row.base / row.ours
+        print(f"{row.name:50s}{row.base:9.2f} {row.unit}{row.ours:9.2f} {row.unit}{ratio:7.1f}x", flush=True)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,9 @@ class Row(NamedTuple):
     """One line of the table: the same work done by the baseline and by medkit."""
 
     name: str
-    base_ms: float
-    ours_ms: float
+    base: float
+    ours: float
+    unit: str = "ms"
 
 
 def median_ms(call: Callable[[], object], repeats: int, warm: int = 3) -> float:

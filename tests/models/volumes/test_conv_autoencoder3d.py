@@ -155,18 +155,31 @@ def test_alpha_0_is_the_plain_autoencoder() -> None:
     assert set(build(**(METRIC | dict(alpha=0.0)))(volumes, samples, mode="loss")) == {"loss_recon"}
 
 
-@pytest.mark.parametrize("bf16", [False, True])
-def test_checkpointing_gives_equal_gradients(bf16: bool) -> None:
+@pytest.mark.parametrize("options", [{}, dict(convs_per_stage=2), dict(upsample="nearest")])
+def test_checkpointing_gives_equal_gradients(options: dict) -> None:
+    """Deep enough for several slabs, the last one thinner; in float64, where rounding hides nothing."""
+    volumes, samples = batch((0, 1, 1, 0, 1), size=(56, 8, 8))
+    found = []
+    for checkpointing in (False, True):
+        model = build(channels=(3, 2, 2), num_classes=2, alpha=1.0, checkpointing=checkpointing, **options).double()
+        losses = model(volumes.double(), samples, mode="loss")
+        found.append((losses, gradients(model, losses)))
+    assert set(found[0][1]) == {name for name, _ in model.named_parameters()}
+    for plain, again in zip(*found, strict=True):
+        for name, value in plain.items():
+            torch.testing.assert_close(again[name].double(), value.double(), rtol=1e-7, atol=1e-12)
+
+
+def test_checkpointing_under_bf16() -> None:
     volumes, samples = batch()
     found = []
     for checkpointing in (False, True):
         model = build(**METRIC, checkpointing=checkpointing)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
             losses = model(volumes, samples, mode="loss")
         found.append(gradients(model, losses))
-    assert set(found[0]) == {name for name, _ in model.named_parameters()}
     for name, gradient in found[0].items():
-        torch.testing.assert_close(found[1][name], gradient, rtol=1e-5, atol=1e-7)
+        torch.testing.assert_close(found[1][name], gradient, rtol=0.1, atol=0.02 * gradient.abs().max().item())
 
 
 def test_codes_and_losses_are_float32_under_bf16() -> None:
