@@ -10,6 +10,7 @@ python tools/retrieve.py evaluate cases.npz --queries data/brain_phantom --split
 
 import argparse
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout without installation
@@ -64,8 +65,8 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Run one sub-command."""
     args = parser().parse_args()
-    from medkit.apis import case_command
-
+    with redirect_stdout(sys.stderr):  # some packages speak as they are imported; what `query` prints is csv
+        from medkit.apis import case_command
     getattr(case_command, args.command)(args)
 
 

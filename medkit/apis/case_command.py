@@ -4,6 +4,7 @@ import argparse
 import csv
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -40,9 +41,10 @@ def build(args: argparse.Namespace) -> None:
 def query(args: argparse.Namespace) -> None:
     """Print the nearest cases of each scan, and write a page."""
     index = CaseIndex.load(args.index)
-    encoder = _encoder(index, args)
-    queries = [_known(index, case, args) for source in args.scans for case in encoder.cases(source, args.splits)]
-    codes = encoder.encode(queries)
+    with redirect_stdout(sys.stderr):  # logged lines; what this prints is csv
+        encoder = _encoder(index, args)
+        queries = [_known(index, case, args) for source in args.scans for case in encoder.cases(source, args.splits)]
+        codes = encoder.encode(queries)
     found = index.query(codes, args.k, fingerprint=encoder.fingerprint, subjects=queries)
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(("query", *HEADER))
