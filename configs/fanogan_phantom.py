@@ -7,6 +7,7 @@ _base_ = ['./_base_/datasets/anomaly.py', './_base_/models/fanogan.py', './_base
 data_root = 'data/phantom_anomaly/'
 mixed = False
 img_size = 64
+standardize = True
 batch_size = 16
 num_workers = 0
 width = 8

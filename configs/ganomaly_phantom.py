@@ -6,6 +6,7 @@ _base_ = ['./_base_/datasets/anomaly.py', './_base_/models/ganomaly.py', './_bas
 data_root = 'data/phantom_anomaly/'
 mixed = False
 img_size = 64
+standardize = True
 batch_size = 16
 num_workers = 0
 width = 24

@@ -5,6 +5,7 @@
 _base_ = ['./_base_/datasets/anomaly.py', './_base_/models/healthygan.py', './_base_/runtime_anomaly.py']
 data_root = 'data/phantom_anomaly/'
 img_size = 64
+standardize = True
 batch_size = 8
 num_workers = 0
 width = 16

@@ -5,6 +5,7 @@
 _base_ = ['./_base_/datasets/anomaly.py', './_base_/models/padim.py', './_base_/runtime_anomaly.py']
 data_root = 'data/phantom_anomaly/'
 img_size = 64
+standardize = True
 batch_size = 16
 num_workers = 0
 mixed = False

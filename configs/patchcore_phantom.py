@@ -5,10 +5,12 @@
 _base_ = ['./_base_/datasets/anomaly.py', './_base_/models/patchcore.py', './_base_/runtime_anomaly.py']
 data_root = 'data/phantom_anomaly/'
 img_size = 64
+standardize = True
 batch_size = 16
 num_workers = 0
 mixed = False
 flip_prob = 0.0
+coreset = 0.01  # 57 600 patches; a tenth of them takes minutes to choose
 max_epochs = 1  # more only with random changes of the images
 train_cfg = dict(
     _delete_=True,

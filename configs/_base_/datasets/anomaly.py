@@ -8,10 +8,13 @@ num_workers = 2
 flip_prob = 0.5  # left-right, of healthy and mixed images independently; 0 for methods fitted in one pass
 drop_top = 0.0  # share of the rows cut off at the top: burned-in text
 crop = False  # cut to the central square in place of squeezing
+standardize = False  # the same mean and contrast for every image, where gain or exposure is the operator's choice
 mixed = True  # False: methods that learn from healthy images alone
 
 load = dict(type='medkit.LoadMedicalImage')
 square = dict(type='medkit.SquareResize', size='${img_size}', drop_top='${drop_top}', crop='${crop}')
+standard = dict(type='medkit.StandardizeIntensity')
+steps = '${[load, square] + [standard] * standardize}'
 flip = dict(type='mmpretrain.RandomFlip', prob='${flip_prob}', direction='horizontal')
 train_dataloader = dict(
     batch_size='${batch_size}',
@@ -24,7 +27,7 @@ train_dataloader = dict(
         type='medkit.AnomalyPairs',
         data_root='${data_root}',
         mixed='${mixed}',
-        pipeline=['${load}', '${square}', '${flip}'],
+        pipeline='${steps + [flip]}',
     ),
 )
 
@@ -41,7 +44,7 @@ val_dataloader = dict(
         data_root='${data_root}',
         roles='${("val", "healthy", "mixed") if mixed else ("val",)}',
         limit=dict(healthy='${aucp_images}', mixed='${aucp_images}'),
-        pipeline=['${load}', '${square}'],
+        pipeline='${steps}',
     ),
 )
 val_cfg = dict(type='mmengine.ValLoop')

@@ -1,7 +1,7 @@
 """Transforms for medical images, each one a step of an mmcv pipeline: ``dict(type='medkit.NAME', ...)``."""
 
 from medkit.data.transforms.geometric import RandomScaleShift
-from medkit.data.transforms.intensity import UltrasoundIntensity
+from medkit.data.transforms.intensity import StandardizeIntensity, UltrasoundIntensity
 from medkit.data.transforms.loading import LoadMedicalImage, LoadResized
 from medkit.data.transforms.saliency import LoadSaliency, PackSaliencyViews, SaliencyTwoViews
 from medkit.data.transforms.square import SquareResize
@@ -17,5 +17,6 @@ __all__ = [
     "ReinhardNormalize",
     "SaliencyTwoViews",
     "SquareResize",
+    "StandardizeIntensity",
     "UltrasoundIntensity",
 ]

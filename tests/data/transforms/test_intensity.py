@@ -1,10 +1,10 @@
-"""UltrasoundIntensity: grey stays grey, black stays black, and the table is what it says."""
+"""Intensity: grey stays grey, black stays black, the table is what it says; standardised images are alike."""
 
 import cv2
 import numpy as np
 import pytest
 
-from medkit.data.transforms import UltrasoundIntensity
+from medkit.data.transforms import StandardizeIntensity, UltrasoundIntensity
 from medkit.data.transforms.intensity import intensity_table
 from medkit.errors import ConfigError
 from medkit.registry import TRANSFORMS
@@ -82,3 +82,20 @@ def test_one_pass_matches_the_formula_on_an_image():
     image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     table = intensity_table(0.1, 1.2, 0.8)
     np.testing.assert_array_equal(cv2.LUT(image, table), table[image])
+
+
+def test_standardised_images_differ_in_nothing_that_gain_sets():
+    image = np.random.default_rng(0).integers(60, 120, (32, 32, 3)).astype(np.uint8)
+    brighter = (image.astype(int) * 2 + 10).astype(np.uint8)
+    first, second = (StandardizeIntensity(2.0)({"img": each})["img"].astype(int) for each in (image, brighter))
+    assert np.abs(first - second).max() <= 1
+    assert first.mean() == pytest.approx(127.5, abs=1) and first.std() == pytest.approx(127.5 / 2, abs=1)
+
+
+def test_an_image_of_one_level_becomes_grey_and_wrong_input_is_named():
+    flat = StandardizeIntensity()({"img": np.full((4, 4), 9, np.uint8)})["img"]
+    np.testing.assert_array_equal(flat, 128)
+    with pytest.raises(ConfigError, match="expected uint8"):
+        StandardizeIntensity()({"img": np.zeros((4, 4), np.float32)})
+    with pytest.raises(ConfigError, match="deviations=0"):
+        StandardizeIntensity(0)
