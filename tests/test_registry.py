@@ -14,13 +14,13 @@ from tests.models.selfsup import ssit_golden as ssit
 from tests.prepared import LIVER, write_prepared
 from tests.volume_set import write_volumes
 
-REGISTRIES = sorted(name for name in dir(registry) if name.isupper() and not name.startswith("MMENGINE"))
+REGISTRIES = sorted(name for name in dir(registry) if name.isupper() and not name.startswith(("MMENGINE", "_")))
 RESNET = dict(type="mmpretrain.ResNet", depth=18)
 PROJECTOR = dict(type="medkit.ProjectionNeck", in_channels=8, hid_channels=8, out_channels=8)
 DINO_NECK = dict(type="medkit.DINONeck", in_channels=512, hid_channels=8)
 ARGUMENTS: dict[str, dict] = {
     "AnchorBatchSampler": dict(
-        sampler=SimpleNamespace(dataset=SimpleNamespace(labels=[0, 0, 1, 1], subjects="abcd")),
+        sampler=SimpleNamespace(dataset=SimpleNamespace(labels=[0, 0, 1, 1], subjects=[*"abcd"])),
         batch_size=2,
         num_classes=2,
     ),
