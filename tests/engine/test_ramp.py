@@ -47,5 +47,5 @@ def test_resumed_run_has_the_value_of_its_iteration() -> None:
 def test_wrong_settings() -> None:
     with pytest.raises(ConfigError, match=r"begin=0.5, full=0.2"):
         RampValueHook(begin=0.5, full=0.2)
-    with pytest.raises(ConfigError, match="RampValueHook: Linear.alpha is None, expected a number"):
+    with pytest.raises(ConfigError, match=r"RampValueHook: Linear.alpha is None, expected a number"):
         RampValueHook("alpha").before_train(runner())

@@ -1,7 +1,8 @@
 """Peak memory and time of a training step of the 3-D autoencoder: plain against checkpointing and bfloat16.
 
 One volume of 128^3, metric learning off, the published layer plan. Each variant runs in a process of its own, whose
-largest resident memory less that before the step is shown (on a GPU: the largest allocated memory). Times are CPU time. ``--side`` changes the volume, ``--device`` the device.
+largest resident memory less that before the step is shown (on a GPU: the largest allocated memory). Times are CPU time.
+``--side`` changes the volume, ``--device`` the device.
 """
 
 import argparse
@@ -35,8 +36,8 @@ def rows(args: argparse.Namespace) -> Iterator[Row]:
 
 
 def in_a_process(side: int, device: str, **options: bool) -> tuple[float, float]:
-    """MiB and ms of `measure`; a new process, because the largest memory of one never falls."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
+    """MiB and ms of `measure`; a process of its own, because the largest memory of one never falls."""
+    with multiprocessing.get_context("fork").Pool(1) as pool:
         return pool.apply(measure, (side, device), options)
 
 
