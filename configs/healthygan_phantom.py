@@ -12,8 +12,10 @@ width = 16
 num_blocks = 2
 num_layers = 4
 lr = 5e-4
+# With the published mask weights (size 1, binary 1) the mask is one everywhere after 100 iterations here.
+weights = dict(size=20.0, binary=0.1)
 linear_decay = True
-max_iters = 1500
+max_iters = 2000
 checkpoint_interval = 500
 log_interval = 50
 picture_interval = 250
