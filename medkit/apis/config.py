@@ -23,7 +23,8 @@ from medkit.errors import ConfigError
 _REFERENCE = re.compile(r"\$\{([^{}]+)\}")
 
 # What quick mode sets: two iterations on tiny images, to prove that a config runs at all.
-_QUICK = {"img_size": 64, "max_epochs": 2, "max_iters": 2, "batch_size": 2, "num_workers": 0, "unfreeze_schedule": None}
+_QUICK: dict[str, Any] = {"img_size": 64, "max_epochs": 2, "max_iters": 2, "batch_size": 2, "num_workers": 0}
+_QUICK["unfreeze_schedule"] = None
 _QUICK["width"] = 8  # of networks trained against each other, which have no small variant
 _QUICK["target_size"] = (16, 32, 16)  # of volumes: the smallest that four halvings leave two positions of
 

@@ -95,7 +95,8 @@ class CosineValueHook(Hook):
         value = getattr(owner, name, None)
         if not isinstance(value, Number) or isinstance(value, bool):
             raise ConfigError(
-                f"{type(self).__name__}: {type(owner).__name__}.{name} is {value!r}, expected a number; correct `attribute`"
+                f"{type(self).__name__}: {type(owner).__name__}.{name} is {value!r}, expected a number; correct "
+                "`attribute`"
             )
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
