@@ -1,4 +1,4 @@
-# Schedule and run folder of models of volumes: Adam, a cosine by epoch or a step down where the validation stands still.
+# Schedule and run folder of models of volumes: Adam; cosine by epoch, or a step down where validation stands still.
 default_scope = 'mmengine'
 seed = 0
 max_epochs = 100
