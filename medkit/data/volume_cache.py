@@ -14,7 +14,7 @@ import os
 import time
 import zipfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from mmengine.logging import print_log
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from medkit.data.volume_read import check_volume, read_volume
+from medkit.data.volume_read import check_volume, need, read_volume
 from medkit.data.volume_recipe import VolumeRecipe
 from medkit.errors import DatasetError
 
@@ -109,13 +109,12 @@ class VolumeCache:
         workers = min(8, os.cpu_count() or 1) if workers is None else workers
         workers = workers if len(missing) > 4 else 0
         print_log(f"preparing {len(missing)} volumes in {self.folder}", logger="current")
-        if not workers:
-            faults = [fault for file in tqdm(missing, desc="volumes", unit="") if (fault := self._build_one(file))]
-        else:
-            import monai.transforms  # noqa: F401  # once for all processes, which inherit it
-
-            loader = DataLoader(_Missing(self, missing), batch_size=None, num_workers=workers)
-            faults = [fault for fault in tqdm(loader, desc="volumes", unit="") if fault]
+        need("monai.transforms")  # once for all processes, which inherit it
+        built: Iterable[str] = map(self._build_one, missing)
+        if workers:
+            built = DataLoader(_Missing(self, missing), batch_size=None, num_workers=workers)
+        bar = tqdm(built, desc="volumes", total=len(missing), unit="", disable=None)  # none in a log file
+        faults = [fault for fault in bar if fault]
         if faults:
             shown = "\n".join([*faults[:_SHOWN], *(["..."] if len(faults) > _SHOWN else [])])
             raise DatasetError(f"{len(faults)} of {len(missing)} volumes cannot be used:\n{shown}")

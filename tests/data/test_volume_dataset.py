@@ -1,6 +1,7 @@
 """Volumes are prepared once, as the recipe says, and faults name the file and the cure."""
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -215,6 +216,12 @@ def test_a_cache_folder_that_cannot_be_written(root: Path) -> None:
     (root / "file").write_text("")
     with pytest.raises(DatasetError, match=r"cannot be written .*cache_dir="):
         make(root, cache_dir=str(root / "file"))
+
+
+def test_absent_monai_names_the_extra(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "monai.transforms", None)
+    with pytest.raises(DatasetError, match=r"^brain volumes need monai.transforms .*pip install 'medkit\[volumes\]'"):
+        make(root)
 
 
 def test_axes_are_said_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
