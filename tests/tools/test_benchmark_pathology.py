@@ -42,6 +42,12 @@ def call(tool: str, *words: object) -> None:
         runpy.run_path(str(REPO / "tools" / tool), run_name="__main__")
 
 
+def test_none_scores_the_untrained_network_alone(root: Path, capsys: pytest.CaptureFixture) -> None:
+    call("benchmark_pathology.py", CONFIG, "none", root / "test.csv")
+    rows = capsys.readouterr().out
+    assert "untrained, descriptor" in rows and "\ntrained" not in rows
+
+
 def test_table_and_descriptors(root: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     call("benchmark_pathology.py", CONFIG, checkpoint, root / "test.csv", "--write", tmp_path / "h5")
     lines = capsys.readouterr().out.splitlines()
