@@ -12,8 +12,9 @@ others = 'unlabelled'  # as it matters for other columns, such as age bands
 recipe = dict(crop='none')  # already 80 x 96 x 80 about the brain, at 2 mm: its size stays
 target_size = (24, 32, 24)
 channels = (8, 16, 32)
-alpha = 0.1
-ramp = (0.2, 0.4)
+alpha = 0.02
+temperature = 0.05
+ramp = (0.1, 0.4)
 num_workers = 0
 max_epochs = 20
 val_interval = 20
