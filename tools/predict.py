@@ -1,12 +1,14 @@
-"""Find lesions in images, DICOM files and videos: COCO json, csv and overlays. Not a medical device.
+"""Find lesions, or score anomalies, in images, DICOM files and videos: tables and overlays. Not a medical device.
 
 python tools/predict.py work_dirs/centernet_simsiam_liver new_images --out results
 python tools/predict.py best.pth clip.mp4 --config configs/centernet_liver.py --score-thr 0.3 --out results
 python tools/predict.py centernet.onnx study.dcm --out results
+python tools/predict.py work_dirs/healthygan_phantom new_images --out results
 
 WEIGHTS is a run folder, a checkpoint, or a file of tools/export_onnx.py. Without --score-thr the thresholds are those
 of thresholds.json beside the checkpoint, which tools/test.py writes. What cannot be read goes to errors.csv, the rest
-goes on; the exit status is 2 where nothing could be read.
+goes on; the exit status is 2 where nothing could be read. Of an anomaly detector scores, maps and heat maps are
+written, as by tools/score.py, which has more options for them.
 """
 
 import argparse
@@ -17,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a check
 
 import medkit  # noqa: F401  makes mmcv.ops importable
 from medkit.apis.cli import one_line_errors
-from medkit.apis.predicting import load_predictor, predict
+from medkit.apis.predicting import load_predictor, load_scorer, predict
 
 
 @one_line_errors
@@ -38,6 +40,14 @@ def main() -> None:
     args = parser.parse_args()
     if args.per_class and args.score_thr is not None:
         parser.error("--per-class and --score-thr exclude each other")
+    scorer = load_scorer(args.weights, args.config, args.device, args.batch_size)
+    if scorer is not None:
+        if args.per_class or args.score_thr is not None or args.half or args.tta:
+            parser.error("--score-thr, --per-class, --half and --tta are options of lesion detectors")
+        from medkit.apis.anomaly_files import score_files
+
+        print(f"{score_files(scorer, args.source, args.out, overlays=not args.no_overlays)}; written to {args.out}")
+        return
     predictor = load_predictor(
         args.weights,
         config=args.config,

@@ -6,14 +6,17 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medkit.apis.predict_io import Frame, find_files, read_frames
 from medkit.apis.predict_out import PredictionWriter
 from medkit.apis.prediction import BasePredictor
 from medkit.errors import ConfigError, DatasetError
 
-__all__ = ["Counts", "load_predictor", "predict"]
+if TYPE_CHECKING:
+    from medkit.apis.anomaly import AnomalyScorer
+
+__all__ = ["Counts", "load_predictor", "load_scorer", "predict"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,29 @@ def load_predictor(weights: str | Path, **options: Any) -> BasePredictor:
     from medkit.apis.onnx_predictor import OnnxPredictor
 
     return OnnxPredictor(weights, **options)
+
+
+def load_scorer(
+    weights: str | Path, config: str | Path | None, device: str | None, batch_size: int
+) -> AnomalyScorer | None:
+    """`AnomalyScorer` where the weights are an anomaly detector's, else None.
+
+    Raises:
+        ConfigError: no config lies beside the weights and none is given.
+    """
+    if Path(weights).suffix == ".onnx":
+        return None
+    from medkit.apis.anomaly import AnomalyScorer
+    from medkit.apis.predictor import config_of
+    from medkit.engine.checkpoint import resolve_checkpoint
+    from medkit.registry import MODELS
+
+    checkpoint = resolve_checkpoint(weights)
+    cfg = config_of(checkpoint, config)
+    kind = str(cfg.get("model", {}).get("type"))
+    if not kind.startswith("medkit.") or not hasattr(MODELS.get(kind), "score"):
+        return None
+    return AnomalyScorer(cfg, checkpoint, device=device, batch_size=batch_size)
 
 
 def predict(

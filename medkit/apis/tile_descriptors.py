@@ -165,7 +165,7 @@ def benchmark_tiles(
     networks = {"untrained": build_siamese(cfg, None, seed)}
     if checkpoint is not None:
         networks["trained"] = build_siamese(cfg, checkpoint)
-    rows = {}
+    rows: dict[str, np.ndarray] = {}
     for name, network in networks.items():
         pooled, descriptors = describe_tiles(network, cfg, files, tiles.slides)
         rows |= {f"{name}, pooled features": pooled, f"{name}, descriptor": descriptors}

@@ -9,6 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
+
+from medkit.apis.config import load_config
+from medkit.registry import MODELS
 
 from ..apis.detectors import saved
 from ..prepared import LIVER, write_prepared
@@ -163,3 +167,17 @@ def test_coloured_and_deep_dicom(tmp_path):
     (frame,) = read_frames(tmp_path / "deep.dcm")
     expected = np.clip(picture().astype(float) * 2 * 255 / 256 + 0.5, 0, 255).astype(np.uint8)
     np.testing.assert_array_equal(frame.image, expected)
+
+
+def test_an_anomaly_detector_is_scored(tmp_path, monkeypatch, capsys):
+    cfg = load_config(REPO / "configs" / "ganomaly_phantom.py", cfg_options={"width": 4, "img_size": 32})
+    (tmp_path / "run").mkdir()
+    cfg.dump(tmp_path / "run" / "config.py")
+    torch.save({"state_dict": MODELS.build(cfg.model).state_dict()}, tmp_path / "run" / "iter_1.pth")
+    cv2.imwrite(str(tmp_path / "a.png"), picture())
+    arguments = (tmp_path / "run" / "iter_1.pth", tmp_path / "a.png", "--out", tmp_path / "out")
+    assert predict(monkeypatch, *arguments) == 0
+    assert [row["file"] for row in table(tmp_path / "out" / "scores.csv")] == ["a.png"]
+    assert "1 images" in capsys.readouterr().out
+    assert predict(monkeypatch, *arguments, "--tta") == 2
+    assert "options of lesion detectors" in capsys.readouterr().err
