@@ -20,7 +20,7 @@ def _child(name: str, parent: Registry, *locations: str) -> Registry:
     return Registry(name, parent=parent, scope="medkit", locations=list(locations))
 
 
-_FAMILIES = ("detection", "selfsup", "anomaly", "volumes", "common")
+_FAMILIES = ("detection", "selfsup", "anomaly", "volumes", "mil", "common")
 MODELS = _child("model", MMENGINE_MODELS, *(f"medkit.models.{family}" for family in _FAMILIES))
 HOOKS = _child("hook", MMENGINE_HOOKS, "medkit.engine")
 OPTIM_WRAPPERS = _child("optim_wrapper", MMENGINE_OPTIM_WRAPPERS, "medkit.engine")
