@@ -1,7 +1,36 @@
 """Heads that classify bags: the tiles of a slide, the images of a study (multiple-instance learning)."""
 
+from medkit.models.mil.abmil import ABMIL
 from medkit.models.mil.base import MILHead, MILOutput
+from medkit.models.mil.clam import CLAM
+from medkit.models.mil.dsmil import DSMIL
 from medkit.models.mil.masking import pad_bags, unpack_bags
+from medkit.models.mil.max_instance import MaxInstanceMIL
 from medkit.models.mil.pooling import PoolingMIL
+from medkit.models.mil.smooth_svm import smooth_top1_svm
+from medkit.models.mil.sparse_augment import MapAugmentation
+from medkit.models.mil.sparse_conv import SparseConv2d, SubmanifoldConv2d
+from medkit.models.mil.sparse_map import SparseMap, build_map
+from medkit.models.mil.sparse_pool import SparsePool2d, mean_of_cells
+from medkit.models.mil.sparseconvmil import SparseConvMIL
 
-__all__ = ["MILHead", "MILOutput", "PoolingMIL", "pad_bags", "unpack_bags"]
+__all__ = [
+    "ABMIL",
+    "CLAM",
+    "DSMIL",
+    "MILHead",
+    "MILOutput",
+    "MapAugmentation",
+    "MaxInstanceMIL",
+    "PoolingMIL",
+    "SparseConv2d",
+    "SparseConvMIL",
+    "SparseMap",
+    "SparsePool2d",
+    "SubmanifoldConv2d",
+    "build_map",
+    "mean_of_cells",
+    "pad_bags",
+    "smooth_top1_svm",
+    "unpack_bags",
+]
