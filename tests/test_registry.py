@@ -54,6 +54,7 @@ ARGUMENTS: dict[str, dict] = {
     "PaDiM": dict(backbone=dict(**RESNET, out_indices=(0, 1, 2))),
     "PatchCore": dict(backbone=dict(**RESNET, out_indices=(1, 2))),
     **{name: dict(in_channels=8, num_classes=2) for name in ("ABMIL", "CLAM", "DSMIL", "MaxInstanceMIL", "PoolingMIL")},
+    "TransMIL": dict(in_channels=8, num_classes=2, embed_channels=16),
     "SparseConvMIL": dict(in_channels=8, num_classes=2, cell=4),
     "PretrainedBackbone": dict(checkpoint="file.pth"),
     "FreezeAwareOptimWrapperConstructor": dict(

@@ -6,28 +6,34 @@ from medkit.models.mil.clam import CLAM
 from medkit.models.mil.dsmil import DSMIL
 from medkit.models.mil.masking import pad_bags, unpack_bags
 from medkit.models.mil.max_instance import MaxInstanceMIL
+from medkit.models.mil.nystrom import NystromAttention
 from medkit.models.mil.pooling import PoolingMIL
+from medkit.models.mil.ppeg import PPEG
 from medkit.models.mil.smooth_svm import smooth_top1_svm
 from medkit.models.mil.sparse_augment import MapAugmentation
 from medkit.models.mil.sparse_conv import SparseConv2d, SubmanifoldConv2d
 from medkit.models.mil.sparse_map import SparseMap, build_map
 from medkit.models.mil.sparse_pool import SparsePool2d, mean_of_cells
 from medkit.models.mil.sparseconvmil import SparseConvMIL
+from medkit.models.mil.transmil import TransMIL
 
 __all__ = [
     "ABMIL",
     "CLAM",
     "DSMIL",
+    "PPEG",
     "MILHead",
     "MILOutput",
     "MapAugmentation",
     "MaxInstanceMIL",
+    "NystromAttention",
     "PoolingMIL",
     "SparseConv2d",
     "SparseConvMIL",
     "SparseMap",
     "SparsePool2d",
     "SubmanifoldConv2d",
+    "TransMIL",
     "build_map",
     "mean_of_cells",
     "pad_bags",

@@ -91,7 +91,8 @@ class CLAM(MILHead):
             labels: (B,) classes from 0.
         """
         classes, bags = self.num_classes, len(output.logits)
-        if labels.shape != (bags,) or labels.dtype.is_floating_point or bool(((labels < 0) | (labels >= classes)).any()):
+        whole = labels.shape == (bags,) and not labels.dtype.is_floating_point
+        if not whole or bool(((labels < 0) | (labels >= classes)).any()):
             raise ConfigError(f"CLAM: labels {labels.tolist()}; expected one class per bag, 0 to {classes - 1}")
         terms = [self.loss_of_instances(output, bag, int(label)) for bag, label in enumerate(labels.tolist())]
         return {

@@ -19,8 +19,9 @@ HEADS: dict[str, dict] = {
     "clam_sb": dict(type="CLAM"),
     "clam_mb": dict(type="CLAM", multi_branch=True, subtyping=True),
     "dsmil": dict(type="DSMIL"),
+    "transmil": dict(type="TransMIL", embed_channels=16),
 }
-ORDERED: set[str] = set()  # heads for which the order of the instances means something
+ORDERED = {"transmil"}  # heads for which the order of the instances means something
 LENGTHS = (7, 1, 5, 2)
 
 
