@@ -1,14 +1,17 @@
 """Heads that classify bags: the tiles of a slide, the images of a study (multiple-instance learning)."""
 
 from medkit.models.mil.abmil import ABMIL
+from medkit.models.mil.attention_max import AttentionMaxMIL
 from medkit.models.mil.base import MILHead, MILOutput
 from medkit.models.mil.clam import CLAM
+from medkit.models.mil.concat_tile import ConcatTileMIL
 from medkit.models.mil.dsmil import DSMIL
 from medkit.models.mil.masking import pad_bags, unpack_bags
 from medkit.models.mil.max_instance import MaxInstanceMIL
 from medkit.models.mil.nystrom import NystromAttention
 from medkit.models.mil.pooling import PoolingMIL
 from medkit.models.mil.ppeg import PPEG
+from medkit.models.mil.sequence import SequenceMIL
 from medkit.models.mil.smooth_svm import smooth_top1_svm
 from medkit.models.mil.sparse_augment import MapAugmentation
 from medkit.models.mil.sparse_conv import SparseConv2d, SubmanifoldConv2d
@@ -22,12 +25,15 @@ __all__ = [
     "CLAM",
     "DSMIL",
     "PPEG",
+    "AttentionMaxMIL",
+    "ConcatTileMIL",
     "MILHead",
     "MILOutput",
     "MapAugmentation",
     "MaxInstanceMIL",
     "NystromAttention",
     "PoolingMIL",
+    "SequenceMIL",
     "SparseConv2d",
     "SparseConvMIL",
     "SparseMap",

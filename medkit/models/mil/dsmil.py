@@ -54,6 +54,7 @@ class DSMIL(MILHead):
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Conv1d):
                 nn.init.orthogonal_(module.weight)
+                assert module.bias is not None
                 nn.init.zeros_(module.bias)
 
     def aggregate(self, feats: Tensor, mask: Tensor, coords: Tensor | None) -> MILOutput:

@@ -20,8 +20,11 @@ HEADS: dict[str, dict] = {
     "clam_mb": dict(type="CLAM", multi_branch=True, subtyping=True),
     "dsmil": dict(type="DSMIL"),
     "transmil": dict(type="TransMIL", embed_channels=16),
+    "concat_tile": dict(type="ConcatTileMIL", dropout=0.0),
+    "attention_max": dict(type="AttentionMaxMIL"),
+    "sequence": dict(type="SequenceMIL", hid_channels=8),
 }
-ORDERED = {"transmil"}  # heads for which the order of the instances means something
+ORDERED = {"sequence", "transmil"}  # heads for which the order of the instances means something
 LENGTHS = (7, 1, 5, 2)
 
 
