@@ -1,5 +1,5 @@
-# Reaches: not measured.
-# Takes: not measured; meant for one CPU core.
+# Reaches: AUC .79 [.74, .83] on phantom squares; docs/anomaly.md.
+# Takes: 120 s of CPU time on one core with --amp.
 # Command: python tools/train.py configs/ganomaly_phantom.py --data-root data/phantom_anomaly --amp
 # Three eighths of the published width.
 _base_ = ['./_base_/datasets/anomaly.py', './_base_/models/ganomaly.py', './_base_/runtime_anomaly.py']

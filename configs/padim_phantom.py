@@ -1,5 +1,5 @@
-# Reaches: not measured.
-# Takes: not measured; meant for one CPU core.
+# Reaches: AUC .64 [.58, .71] on phantom squares with a SimSiam backbone, .50 with a random one; docs/anomaly.md.
+# Takes: 25 s of CPU time on one core.
 # Command: python tools/train.py configs/padim_phantom.py --data-root data/phantom_anomaly
 # --cfg-options pretrained=work_dirs/simsiam_phantom starts from a pre-trained backbone; without, it is random.
 _base_ = ['./_base_/datasets/anomaly.py', './_base_/models/padim.py', './_base_/runtime_anomaly.py']

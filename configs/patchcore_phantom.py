@@ -1,5 +1,5 @@
-# Reaches: not measured.
-# Takes: not measured; meant for one CPU core.
+# Reaches: AUC .71 [.65, .76] on phantom squares with a SimSiam backbone, .68 with a random one; docs/anomaly.md.
+# Takes: 35 s of CPU time on one core.
 # Command: python tools/train.py configs/patchcore_phantom.py --data-root data/phantom_anomaly
 # --cfg-options pretrained=work_dirs/simsiam_phantom starts from a pre-trained backbone; without, it is random.
 _base_ = ['./_base_/datasets/anomaly.py', './_base_/models/patchcore.py', './_base_/runtime_anomaly.py']
