@@ -6,9 +6,11 @@ truncates positions towards zero and augments at test time, which this head does
 Command: ``python tools/benchmark.py sparse_conv`` for the time; docs/sparseconv.md.
 """
 
+import logging
 from collections.abc import Sequence
 
 import torch
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from medkit.errors import ConfigError, DatasetError
@@ -20,6 +22,7 @@ from medkit.models.mil.sparse_pool import mean_of_cells
 from medkit.models.mil.sparse_table import submanifold_table
 from medkit.registry import MODELS
 
+FEW = 0.5  # occupied neighbours of a tile, under which the log says so
 
 @MODELS.register_module()
 class SparseConvMIL(MILHead):
@@ -27,7 +30,8 @@ class SparseConvMIL(MILHead):
 
     No attention. ``extra`` has ``cells`` (B,), occupied cells of each slide, and ``neighbours`` (B,), how many of the
     other cells under the kernel are occupied on average. Near 0 neighbours the map is too fine: the head then sees
-    each tile alone, and ``cell`` should grow. An empty slide has the embedding 0.
+    each tile alone, and ``cell`` should grow; the first training batch is looked at, and the log says so. An empty
+    slide has the embedding 0.
 
     Args:
         in_channels: D.
@@ -74,12 +78,16 @@ class SparseConvMIL(MILHead):
             else nn.Sequential(nn.Linear(last, hidden), nn.ReLU(), nn.Linear(hidden, num_classes))
         )
         self.augment = None if augmentation is None else MapAugmentation(**augmentation)
+        self._looked_at = False
 
     def aggregate(self, feats: Tensor, mask: Tensor, coords: Tensor | None) -> MILOutput:
         """Logits, no attention, mean over the cells (B, channels[-1])."""
         assert coords is not None  # the base refuses a bag without
         sparse = self.make_map(feats, mask, coords)
         extra = neighbour_counts(sparse, self.kernel_size)
+        if self.training and not self._looked_at:
+            self._looked_at = True
+            self._say_if_alone(extra)
         for conv in self.convs:
             sparse = conv(sparse)
             sparse = sparse.with_features(sparse.features.relu())
@@ -95,6 +103,19 @@ class SparseConvMIL(MILHead):
         if self.training and self.augment is not None:
             xy = self.augment(xy, self.cell)
         return build_map(feats[mask], xy[mask], self.cell, batch=slide, batch_size=len(mask))
+
+    def _say_if_alone(self, extra: dict[str, Tensor]) -> None:
+        """Tell that the map is so fine that the convolutions have nothing to look at."""
+        cells = extra["cells"]
+        mean = float((extra["neighbours"] * cells).sum() / cells.sum().clamp(min=1))
+        if cells.max() > 1 and mean < FEW:
+            print_log(
+                f"SparseConvMIL: a tile has {mean:.2f} occupied neighbours on average with cell={self.cell}; near 0 "
+                "the head pools single tiles. Take a larger cell: the pitch of the tiles, or pitch * sqrt(tiles / "
+                "drawn tiles) where a sample is drawn",
+                logger="current",
+                level=logging.WARNING,
+            )
 
 
 def neighbour_counts(sparse: SparseMap, kernel: int) -> dict[str, Tensor]:

@@ -2,18 +2,17 @@
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from medkit.models.mil.sparse_map import SparseMap
+from tests.models.mil.golden import Golden
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 
 
 def golden(name: str) -> dict[str, Tensor]:
-    with np.load(GOLDEN / f"{name}.npz") as file:
-        return {key: torch.from_numpy(np.asarray(file[key])) for key in file.files}
+    return Golden(GOLDEN, name).arrays
 
 
 def random_map(

@@ -73,6 +73,27 @@ def test_arrangement_decides_and_counts_are_told() -> None:
     torch.testing.assert_close(out.extra["neighbours"], torch.tensor([10 / 6, 0]))
 
 
+def test_a_map_that_is_too_fine_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("medkit.models.mil.sparseconvmil.print_log", lambda text, **_: said.append(text))
+    row = torch.stack([torch.arange(6), torch.zeros(6, dtype=torch.int64)], 1)[None]
+    near, far = head(cell=1), head(cell=1)
+    for _ in range(2):
+        near(torch.randn(1, 6, 6), None, row)
+        far(torch.randn(1, 6, 6), None, row * 5)
+    assert len(said) == 1
+    assert "0.00 occupied neighbours on average with cell=1" in said[0]
+
+
+def test_compiles_to_the_same() -> None:
+    """With breaks where sites are searched; a second size needs no other code."""
+    model, (feats, mask, coords) = head().eval(), bags([9, 4])
+    compiled = torch.compile(model, backend="aot_eager")
+    for end in (9, 7):
+        given = feats[:, :end], mask[:, :end], coords[:, :end]
+        torch.testing.assert_close(compiled(*given).logits, model(*given).logits)
+
+
 def test_augmentation_in_training_only() -> None:
     model, (feats, _, coords) = head(augmentation={}), bags([30])
     first, second = (model(feats, None, coords).logits for _ in range(2))
