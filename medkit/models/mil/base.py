@@ -122,6 +122,9 @@ def bag_loss(logits: Tensor, labels: Tensor) -> Tensor:
             f"labels of shape {tuple(labels.shape)} for logits {tuple(logits.shape)}; expected one class per bag, "
             f"({len(logits)},), or zeros and ones of shape {tuple(logits.shape)}"
         )
+    highest = max(classes - 1, 1) if labels.dim() == 1 else 1
+    if bool(((labels < 0) | (labels > highest)).any()):
+        raise ConfigError(f"labels {labels.tolist()}; expected 0 to {highest} for {classes} classes; mend the labels")
     if labels.shape == logits.shape or classes == 1:
         return F.binary_cross_entropy_with_logits(logits, labels.reshape(logits.shape).to(logits.dtype))
     return F.cross_entropy(logits, labels)

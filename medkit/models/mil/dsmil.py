@@ -22,8 +22,8 @@ class DSMIL(MILHead):
     """Instance scores, critical instances, attention by query likeness, one convolution over the classes' embeddings.
 
     Classes are those that a bag may show; none of them is an all-zero label. Labels are (B, C) zeros and ones, or (B,)
-    with -1 for a bag that shows none (with one class: 0 or 1). Linear layers start orthogonal with bias 0, without
-    which users of the release report equal attention for all instances.
+    with -1 for a bag that shows none (with one class: 0 or 1). Layers start orthogonal with bias 0, against the equal
+    attention for all instances that users of the release report.
 
     Args:
         in_channels: D.

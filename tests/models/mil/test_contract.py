@@ -119,6 +119,7 @@ def test_bad_bags_are_named(name: str) -> None:
         (lambda: head(feats[0], mask), "expected .bags, instances, channels"),
         (lambda: head(feats, mask, torch.zeros(4, 7)), "coords"),
         (lambda: head.loss(head(feats, mask), torch.zeros(3)), "labels"),
+        (lambda: head.loss(head(feats, mask), torch.tensor([0, 1, 3, 2])), r"labels \[0, 1, 3, 2\]"),
     ]
     for call, said in faults:
         with pytest.raises(ConfigError, match=said):

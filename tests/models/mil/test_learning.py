@@ -23,7 +23,7 @@ FINDS = {"max_instance", "abmil", "abmil_gated", "clam_sb", "clam_mb", "dsmil", 
 
 
 def toy(count: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Bags of 3 to 8 instances of 6 numbers; a positive one has one instance whose first number is raised by 4, eight times the noise."""
+    """Bags of 3 to 8 vectors; each positive one has a vector whose first number is 4 higher, eight times the noise."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % 2
     bags, keys = [], torch.zeros(count, 8, dtype=torch.bool)
@@ -53,10 +53,8 @@ def test_learns_and_finds(name: str) -> None:
     with torch.no_grad():
         output = head.eval()(feats, mask)
     right = (output.logits.argmax(1) == labels).float().mean().item()
-    print(name, right)
     assert right >= 0.85
     if name in FINDS:
         attention = output.attention if output.attention.dim() == 2 else output.attention[:, 1]
         found = attention.argmax(1) == keys.int().argmax(1)
-        print(found[labels == 1].float().mean().item())
         assert found[labels == 1].float().mean() >= 0.85
