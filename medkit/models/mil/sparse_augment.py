@@ -5,7 +5,7 @@ before they become cells, from which the neighbourhoods differ a little each tim
 
 SparseConvMIL (PMLR 156:129-139), section 3.2: rotation over the circle, independent flips, zoom of each axis in
 [0.7, 1.3], translation. The released code also augments at test time; `SparseConvMIL` here does so in training only.
-Command: ``python tools/train.py configs/sparseconvmil_slides.py``.
+Command: ``python -m pytest tests/models/mil/test_sparse_map.py``.
 """
 
 import math
