@@ -42,9 +42,14 @@ def bags(lengths: tuple[int, ...] = LENGTHS, seed: int = 1) -> list[Tensor]:
 every_head = pytest.mark.parametrize("name", HEADS)
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
 @every_head
-def test_padded_equals_single(name: str) -> None:
-    head, single = build(name).double(), [bag.double() for bag in bags()]
+def test_padded_equals_single(name: str, seed: int) -> None:
+    """With random biases, so that padding would often score highest if it were looked at."""
+    head, single = build(name).double(), [bag.double() for bag in bags(seed=seed)]
+    with torch.no_grad():
+        for weight in head.parameters():
+            weight += 0.5 * torch.randn_like(weight) if weight.dim() == 1 else 0
     feats, mask = pad_bags(single)
     feats[~mask] = float("nan")
     batch = head(feats, mask)
@@ -67,6 +72,7 @@ def test_shapes_and_gradients(name: str) -> None:
     output = head(feats, mask)
     assert output.logits.shape == (5, 3) and output.embedding.dim() == 2
     assert output.attention is None or output.attention.shape in ((5, 7), (5, output.attention.shape[1], 7))
+    assert output.attention is None or not output.attention[4].any(), "an empty bag has attention"
     losses = head.loss(output, torch.tensor([0, 1, 2, 1, 0]))
     assert all(value.isfinite() and value.dim() == 0 for value in losses.values())
     sum(value for key, value in losses.items() if "loss" in key).backward()

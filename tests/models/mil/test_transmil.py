@@ -96,6 +96,15 @@ def test_any_length_fills_a_square(instances: int) -> None:
         assert (head(changed).logits - output.logits).abs().max() > 1e-12
 
 
+def test_an_instance_that_fills_the_square_has_the_attention_of_its_copies() -> None:
+    head, bag = TransMIL(6, 2, embed_channels=16).double().eval(), torch.randn(1, 5, 6, dtype=torch.float64)
+    few, many = head(bag), head(torch.cat([bag, bag[:, :4]], dim=1))  # 5 fill 3 x 3 by repeating the first 4
+    torch.testing.assert_close(few.logits, many.logits)
+    copies = many.attention[..., 5:]
+    torch.testing.assert_close(few.attention[..., :4], many.attention[..., :4] + copies)
+    torch.testing.assert_close(few.attention[..., 4], many.attention[..., 4])
+
+
 def test_numbers_kept_for_a_step_are_linear_in_the_bag() -> None:
     def kept(instances: int) -> float:
         sizes: list[int] = []
