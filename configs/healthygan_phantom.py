@@ -1,4 +1,4 @@
-# Reaches: AUC .66 +- .10, .73 +- .06, .79 +- .05 on phantom squares, 10, 30, 50 % of the mix anomalous; docs/anomaly.md.
+# Reaches: AUC .66 +- .10, .73 +- .06, .79 +- .05 on phantom squares, 10, 30, 50 % of the mix ill; docs/anomaly.md.
 # Takes: 190 s of CPU time on one core with --amp.
 # Command: python tools/train.py configs/healthygan_phantom.py --data-root data/phantom_anomaly --amp
 # Small networks and few steps: lr 5 times the published one, falling to 0 over the last quarter.
