@@ -8,8 +8,6 @@ Command: ``python tools/benchmark_anomaly.py DATASET --methods all --seeds 3``.
 
 from __future__ import annotations
 
-import hashlib
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +18,7 @@ from mmengine.config import Config
 from medkit.apis.anomaly import AnomalyScorer, ScoredSet
 from medkit.apis.anomaly_records import AnomalyBenchmark, AnomalyRecord, baselines, read_record, write_record
 from medkit.apis.config import load_config
-from medkit.apis.training import train
+from medkit.apis.repeated import settings_hash, train_again
 from medkit.data.anomaly_table import AnomalySet, read_anomaly
 from medkit.data.transforms.loading import read_image
 from medkit.engine.checkpoint import resolve_checkpoint
@@ -113,7 +111,7 @@ def run_benchmark(settings: BenchmarkSettings) -> AnomalyBenchmark:
 
 def _record(settings: BenchmarkSettings, found: AnomalySet, method: str, seed: int) -> AnomalyRecord:
     cfg = _config(settings, method, seed)
-    same = _fingerprint(cfg, found, settings.select)
+    same = settings_hash(cfg, found.files, found.labels.tolist(), found.roles.tolist(), settings.select)
     path = Path(settings.out) / "scores" / f"{method}_seed{seed}"
     known = read_record(path, method, seed)
     if known is not None:
@@ -157,16 +155,9 @@ def _config(settings: BenchmarkSettings, method: str, seed: int) -> Config:
 def _train(cfg: Config) -> float | None:
     """Train, or go on; seconds, None where the run had been begun, or was complete, before."""
     folder, loop = Path(cfg.work_dir), cfg.train_cfg
-    begun, start = (folder / "last_checkpoint").is_file(), time.perf_counter()
     one_pass = loop.get("max_iters") is None  # fitted over epochs: the only checkpoint is that of the end
-    if begun if one_pass else (folder / f"iter_{loop.max_iters}.pth").is_file():
-        return None
-    name = "_".join((*folder.parts[-2:], str(time.time_ns())))  # mmengine keeps loggers and the like by this name
-    cfg.experiment_name = name
-    if cfg.get("visualizer"):
-        cfg.visualizer.name = name
-    train(cfg, resume=True)
-    return None if begun else time.perf_counter() - start
+    done = folder / ("last_checkpoint" if one_pass else f"iter_{loop.max_iters}.pth")
+    return None if done.is_file() else train_again(cfg)
 
 
 def _checkpoint(settings: BenchmarkSettings, cfg: Config, found: AnomalySet) -> Path:
@@ -218,10 +209,3 @@ def _pixel_facts(scored: ScoredSet, val: np.ndarray, test: np.ndarray) -> dict[s
         ([scored.maps[row] for row in rows], [scored.masks[row] for row in rows]) for rows in outlined
     )
     return pixel_metrics(maps, masks, best_dice_cutoff(val_maps, val_masks))  # type: ignore[arg-type]
-
-
-def _fingerprint(cfg: Config, found: AnomalySet, select: str) -> str:
-    """What must agree for results to be the same: images with roles and labels, the resolved config, the selection."""
-    plain = {key: value for key, value in cfg.to_dict().items() if key != "work_dir"}
-    text = repr((plain, found.files, found.labels.tolist(), found.roles.tolist(), select))
-    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()

@@ -8,8 +8,6 @@ Command: ``python tools/crossval.py CONFIG [CONFIG ...] --folds 5``.
 from __future__ import annotations
 
 import copy
-import hashlib
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +20,7 @@ from medkit.apis.crossval_encode import encode_fold
 from medkit.apis.crossval_folds import Fold, subject_folds
 from medkit.apis.crossval_records import FoldRecord, read_fold, write_fold
 from medkit.apis.crossval_scores import fold_scores
-from medkit.apis.training import train
+from medkit.apis.repeated import settings_hash, train_again
 from medkit.data.checks import dataset_configs
 from medkit.data.volume_table import VolumeSet
 from medkit.engine.checkpoint import resolve_checkpoint
@@ -100,7 +98,7 @@ def run_crossval(settings: CrossvalSettings, say: Callable[[str], None] = print)
 def _fold(settings: CrossvalSettings, path: str, number: int, fold: Fold, volumes: VolumeSet) -> FoldRecord:
     """Read what is there, or train and evaluate."""
     cfg = _config(settings, path, number)
-    same = _fingerprint(cfg, fold, volumes)
+    same = settings_hash(cfg, volumes.sample_ids(), volumes.labels.tolist(), fold)
     file = Path(cfg.work_dir) / "fold.npz"
     known = read_fold(file)
     if known is not None:
@@ -111,7 +109,7 @@ def _fold(settings: CrossvalSettings, path: str, number: int, fold: Fold, volume
         return known
     evaluated = _evaluated(cfg)
     _restrict(cfg, fold.train)
-    seconds = _train(cfg)
+    seconds = train_again(cfg)
     checkpoint = resolve_checkpoint(cfg.work_dir)
     record = encode_fold(cfg, checkpoint, evaluated, fold)
     record.facts.update(fingerprint=same, train_seconds=seconds, fold=number, checkpoint=checkpoint.name)
@@ -155,24 +153,6 @@ def _restrict(cfg: Config, subjects: Sequence[str]) -> None:
     for loop in ("val", "test"):
         for part in ("dataloader", "cfg", "evaluator"):
             cfg[f"{loop}_{part}"] = None
-
-
-def _train(cfg: Config) -> float | None:
-    """Train, or go on; seconds, None where the run had been begun before."""
-    folder, start = Path(cfg.work_dir), time.perf_counter()
-    begun = (folder / "last_checkpoint").is_file()
-    cfg.experiment_name = "_".join((*folder.parts[-2:], str(time.time_ns())))  # mmengine keeps loggers by this name
-    if cfg.get("visualizer"):
-        cfg.visualizer.name = cfg.experiment_name
-    train(cfg, resume=True)
-    return None if begun else time.perf_counter() - start
-
-
-def _fingerprint(cfg: Config, fold: Fold, volumes: VolumeSet) -> str:
-    """What must agree for a fold to be the same: volumes, labels, subjects held out, the resolved config."""
-    plain = {key: value for key, value in cfg.to_dict().items() if key != "work_dir"}
-    text = repr((plain, volumes.sample_ids(), volumes.labels.tolist(), fold))
-    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
 def _said(scores: dict[str, float]) -> str:

@@ -17,8 +17,8 @@ from mmengine.registry import MODELS, DefaultScope
 from medkit.data.tile_pairs import PairMiner, all_pairs
 from medkit.data.tile_table import TileTable
 from medkit.data.transforms.loading import read_image
-from medkit.engine import read_checkpoint
-from medkit.errors import ConfigError, DatasetError, WeightsError
+from medkit.engine.loading import load_whole
+from medkit.errors import ConfigError, DatasetError
 from medkit.evaluation.functional.neighbours import all_neighbours
 from medkit.evaluation.functional.retrieval import Addr, Retrieval, addr, retrieval_fractions
 from medkit.models.selfsup import SpatialSiamese
@@ -73,11 +73,7 @@ def build_siamese(cfg: Config, checkpoint: str | Path | None, seed: int = 0) -> 
         if checkpoint is None:
             model.init_weights()
     if checkpoint is not None:
-        content = read_checkpoint(checkpoint)
-        try:
-            model.load_state_dict(content.get("state_dict", content))
-        except RuntimeError as error:
-            raise WeightsError(f"{checkpoint} does not fit {cfg.filename}: {str(error)[:300]}") from error
+        load_whole(model, checkpoint)
     return model.eval()
 
 

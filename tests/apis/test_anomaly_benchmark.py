@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from medkit.apis import anomaly_benchmark
 from medkit.apis.anomaly_benchmark import BenchmarkSettings, find_methods, run_benchmark
 from medkit.apis.anomaly_report import write_report
 from medkit.apis.anomaly_table import rows_of
@@ -48,7 +47,7 @@ def untrained(cfg, resume: bool = False) -> None:
 @pytest.fixture(scope="module")
 def done(settings):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(anomaly_benchmark, "train", untrained)
+        patch.setattr("medkit.apis.repeated.train", untrained)
         torch.manual_seed(0)  # the toy's noise
         return run_benchmark(settings)
 
@@ -73,7 +72,7 @@ def test_every_training_scores_the_same_images(done, settings) -> None:
 
 
 def test_what_is_done_is_not_trained_again(done, settings, monkeypatch) -> None:
-    monkeypatch.setattr(anomaly_benchmark, "train", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr("medkit.apis.repeated.train", lambda *_, **__: pytest.fail("trained again"))
     again = run_benchmark(settings)
     for one, other in zip(done.records, again.records, strict=True):
         np.testing.assert_array_equal(one.test_scores, other.test_scores)
@@ -118,7 +117,7 @@ def test_report_holds_table_plots_and_galleries(done, settings, tmp_path: Path) 
 
 @pytest.mark.parametrize("select, chosen", [("aucp", "iter_2.pth"), ("last", "iter_4.pth")])
 def test_the_checkpoint_may_be_chosen_by_aucp(settings, tmp_path: Path, monkeypatch, select: str, chosen: str) -> None:
-    monkeypatch.setattr(anomaly_benchmark, "train", untrained)
+    monkeypatch.setattr("medkit.apis.repeated.train", untrained)
     one = replace(settings, out=str(tmp_path), methods=("padim",), seeds=(0,), max_iters=None, select=select)
     found = run_benchmark(replace(one, cfg_options={"checkpoint_interval": 2, "unread_by_this_method": 1}))
     assert Path(found.records[0].facts["checkpoint"]).name == chosen

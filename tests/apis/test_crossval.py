@@ -55,7 +55,7 @@ def test_every_subject_is_held_out_once_by_a_model_that_never_saw_it(done) -> No
 
 def test_folds_that_are_done_are_not_trained_again(done, monkeypatch: pytest.MonkeyPatch) -> None:
     settings, results, _ = done
-    monkeypatch.setattr("medkit.apis.crossval.train", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr("medkit.apis.repeated.train", lambda *_, **__: pytest.fail("trained again"))
     again = run_crossval(settings, lambda _: None)
     for first, second in zip(results, again, strict=True):
         assert first.scores == second.scores
