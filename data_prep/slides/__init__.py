@@ -1,0 +1,4 @@
+"""From whole-slide files to bags: reading with a known pixel size, tissue, tiles (docs/slides.md).
+
+Command: ``python -m data_prep slides IN OUT --mpp 0.5 --tile 224``.
+"""
