@@ -1,7 +1,8 @@
 """Metrics that mmengine's evaluator runs."""
 
 from .anomaly_metric import AnomalyMetric
+from .bag_metric import BagMetric
 from .lesion_metric import ImageResult, LesionMetric
 from .volume_metric import VolumeMetric
 
-__all__ = ["AnomalyMetric", "ImageResult", "LesionMetric", "VolumeMetric"]
+__all__ = ["AnomalyMetric", "BagMetric", "ImageResult", "LesionMetric", "VolumeMetric"]
