@@ -1,5 +1,6 @@
 """Self-supervised pre-training: what mmpretrain's models lack."""
 
+from medkit.models.common.contrastive import nt_xent
 from medkit.models.selfsup.contig import ContIG
 from medkit.models.selfsup.correlation import CrossCorrelationHead
 from medkit.models.selfsup.dino import DINO
@@ -10,7 +11,7 @@ from medkit.models.selfsup.nnclr import NNCLR, NNCLRHead
 from medkit.models.selfsup.pair_distance import PairDistanceLoss
 from medkit.models.selfsup.projector import ProjectionNeck
 from medkit.models.selfsup.saliency_preprocessor import SaliencyDataPreprocessor
-from medkit.models.selfsup.simclr import SimCLR, nt_xent
+from medkit.models.selfsup.simclr import SimCLR
 from medkit.models.selfsup.similarity import CosineSimilarityLoss
 from medkit.models.selfsup.spatial_siamese import SpatialSiamese
 from medkit.models.selfsup.ssit import SSiT

@@ -7,10 +7,11 @@ ICCV 2021, algorithm 1. Command: ``python tools/train.py configs/ssit_vit-s_fund
 
 import torch
 import torch.nn.functional as F
-from mmengine.dist import all_gather, get_rank, get_world_size
+from mmengine.dist import get_rank
 from torch import Tensor, nn
 
 from medkit.errors import ConfigError
+from medkit.models.common.contrastive import gather
 from medkit.registry import MODELS
 
 
@@ -30,17 +31,6 @@ def info_nce(q: Tensor, k: Tensor, temperature: float = 0.2, scale: float | None
         logits = q @ gather(k).T / temperature  # (B, B * processes)
         labels = torch.arange(len(q), device=q.device) + len(q) * get_rank()
         return F.cross_entropy(logits, labels) * (2 * temperature if scale is None else scale)
-
-
-def gather(x: Tensor) -> Tensor:
-    """(B * processes, C): the rows of all processes, by rank."""
-    if get_world_size() == 1:
-        return x
-    if x.requires_grad:
-        from torch.distributed.nn.functional import all_gather as all_gather_with_gradient
-
-        return torch.cat(all_gather_with_gradient(x))
-    return torch.cat(all_gather(x))
 
 
 @MODELS.register_module()

@@ -12,7 +12,8 @@ from mmpretrain.models.selfsup import BaseSelfSupervisor
 from torch import Tensor
 
 from medkit.errors import ConfigError
-from medkit.models.selfsup.info_nce import gather, info_nce
+from medkit.models.common.contrastive import gather
+from medkit.models.selfsup.info_nce import info_nce
 from medkit.registry import MODELS
 
 
