@@ -57,6 +57,10 @@ ARGUMENTS: dict[str, dict] = {
     **{name: dict(in_channels=8, num_classes=2) for name in ("DSMIL", "MaxInstanceMIL", "PoolingMIL", "SequenceMIL")},
     "TransMIL": dict(in_channels=8, num_classes=2, embed_channels=16),
     "SparseConvMIL": dict(in_channels=8, num_classes=2, cell=4),
+    "GigaSSL": dict(
+        aggregator=dict(type="medkit.MLPMeanAggregator", in_channels=8, out_channels=8),
+        projector=dict(type="medkit.GigaSSLProjector", in_channels=8, out_channels=8),
+    ),
     "PretrainedBackbone": dict(checkpoint="file.pth"),
     "FreezeAwareOptimWrapperConstructor": dict(
         optim_wrapper_cfg=dict(type="OptimWrapper", optimizer=dict(type="SGD", lr=0.1))

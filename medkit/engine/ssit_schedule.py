@@ -41,6 +41,7 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
     Args:
         optimizer: given by the Runner.
         warmup: length of the warm-up in epochs (fractions too), or in iterations with ``by_epoch=False``.
+        closed: the warm-up's last iteration has the full rate already, as the cosine's first has (giga-SSL).
         kwargs: ``begin``, ``end``, ``by_epoch``, ... of mmengine's schedulers. ``begin`` and ``warmup`` both count
             from the same 0.
 
@@ -48,11 +49,11 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
         ConfigError: the warm-up does not end before the schedule does.
     """
 
-    def __init__(self, optimizer, warmup: float = 0, **kwargs) -> None:
+    def __init__(self, optimizer, warmup: float = 0, closed: bool = False, **kwargs) -> None:
         end = kwargs.get("end")
         if end is None or not 0 <= warmup < end:
             raise ConfigError(f"WarmupCosineLR: warmup={warmup}, end={end}; give 0 <= warmup < end, in the same unit")
-        self.warmup = warmup
+        self.warmup, self.closed = warmup, closed
         super().__init__(optimizer, **kwargs)
 
     @classmethod
@@ -64,7 +65,10 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
         return cls(optimizer, warmup * epoch_length, begin=begin, end=end, by_epoch=False, **kwargs)
 
     def _get_value(self) -> list[float]:
-        factor = warmup_cosine(self.begin + self.last_step, self.warmup, self.end)
+        step = self.begin + self.last_step
+        if self.closed and step < self.warmup > 1:
+            step *= self.warmup / (self.warmup - 1)
+        factor = warmup_cosine(step, self.warmup, self.end)
         return [base * factor for base in self.base_values]
 
 

@@ -6,6 +6,9 @@ from medkit.models.mil.base import MILHead, MILOutput
 from medkit.models.mil.clam import CLAM
 from medkit.models.mil.concat_tile import ConcatTileMIL
 from medkit.models.mil.dsmil import DSMIL
+from medkit.models.mil.gigassl import GigaSSL, GigaSSLProjector
+from medkit.models.mil.gigassl_aggregator import SparseStageAggregator
+from medkit.models.mil.gigassl_pooling import AttentionAggregator, MLPMeanAggregator
 from medkit.models.mil.masking import pad_bags, unpack_bags
 from medkit.models.mil.max_instance import MaxInstanceMIL
 from medkit.models.mil.nystrom import NystromAttention
@@ -25,10 +28,14 @@ __all__ = [
     "CLAM",
     "DSMIL",
     "PPEG",
+    "AttentionAggregator",
     "AttentionMaxMIL",
     "ConcatTileMIL",
+    "GigaSSL",
+    "GigaSSLProjector",
     "MILHead",
     "MILOutput",
+    "MLPMeanAggregator",
     "MapAugmentation",
     "MaxInstanceMIL",
     "NystromAttention",
@@ -38,6 +45,7 @@ __all__ = [
     "SparseConvMIL",
     "SparseMap",
     "SparsePool2d",
+    "SparseStageAggregator",
     "SubmanifoldConv2d",
     "TransMIL",
     "build_map",
