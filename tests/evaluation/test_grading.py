@@ -11,6 +11,7 @@ from medkit.evaluation.functional import resample
 from medkit.evaluation.functional.grading import (
     GRADING_METRICS,
     auroc,
+    fit_grade_thresholds,
     grade_matrix,
     grading_draws,
     grading_intervals,
@@ -36,6 +37,35 @@ def test_grades_round_half_up_and_clip() -> None:
     assert ordinal_grades(np.array(values), 5).tolist() == [0, 0, 0, 1, 1, 3, 4, 4]
     with pytest.raises(ValueError, match="diverged"):
         ordinal_grades(np.array([0.0, np.nan]), 5)
+
+
+def test_thresholds_are_given_or_rounding() -> None:
+    values = np.array([0.1, 0.2, 0.7, 2.0])
+    assert ordinal_grades(values, 3, np.array([0.2, 2.0])).tolist() == [0, 1, 1, 2]
+    for wrong in ([0.5], [1.5, 0.5]):
+        with pytest.raises(ValueError, match="expected 2 rising numbers for 3 grades"):
+            ordinal_grades(values, 3, np.array(wrong))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_fitted_thresholds_undo_a_squeezed_scale(seed: int) -> None:
+    """A network that squeezes grades towards the middle: rounding is poor, fitted thresholds are nearly as before."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 6, 400)
+    clean = labels + rng.normal(0, 0.25, 400)
+    squeezed = 0.5 * clean + 1.6
+    before, rounded = (quadratic_kappa(labels, ordinal_grades(x, 6), 6) for x in (clean, squeezed))
+    fitted = fit_grade_thresholds(labels, squeezed, 6)
+    after = quadratic_kappa(labels, ordinal_grades(squeezed, 6, fitted), 6)
+    assert rounded < before - 0.1 and after > before - 0.01
+    assert (np.diff(fitted) >= 0).all()
+
+
+def test_fitted_thresholds_never_lose() -> None:
+    labels = np.array([0, 1, 2, 0, 1, 2])
+    assert fit_grade_thresholds(labels, labels.astype(float), 3).tolist() == [0.5, 1.5]
+    with pytest.raises(ValueError, match="kappa has no value"):
+        fit_grade_thresholds(np.ones(4), np.ones(4), 3)
 
 
 @pytest.mark.parametrize("seed", range(5))

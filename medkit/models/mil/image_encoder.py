@@ -7,7 +7,8 @@ Used by `medkit.ImageBagClassifier`. Command: ``python -m pytest tests/models/mi
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -48,11 +49,16 @@ def encode_images(
     if recompute is None or not torch.is_grad_enabled():
         parts = [of_rows(chunk) for chunk in chunks]
     else:
-        keep = (lambda: (nullcontext(), unchanged_buffers(recompute)))  # of the first pass, of the second
-        parts = [checkpoint(of_rows, chunk, use_reentrant=False, context_fn=keep) for chunk in chunks]
+        contexts = partial(_contexts, recompute)
+        parts = [checkpoint(of_rows, chunk, use_reentrant=False, context_fn=contexts) for chunk in chunks]
     packed = torch.cat(parts)  # (M, ...)
     feats = packed.new_zeros(len(flat), *packed.shape[1:]).index_put((rows,), packed)
     return feats.unflatten(0, mask.shape)
+
+
+def _contexts(module: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
+    """Around the first pass, and around the one that makes the activations again."""
+    return nullcontext(), unchanged_buffers(module)
 
 
 @contextmanager
