@@ -25,35 +25,15 @@ import cv2
 import numpy as np
 
 from .errors import DataPrepError, OptionError
+from .tissue_paint import render_tile, sample_stain
 
 TISSUES = ("stroma", "epithelium", "tumour", "fat")
 BIAS = np.array([0.35, 0.25, -0.25, -0.1])  # the larger, the more of the slide; tumour is the rarest
 PATCH_MM = 2.0  # standard deviation of the blur that makes patches
 RASTER_MM = 0.2
 TILE_PX, TILE_MPP = 64, 1.0
-MEAN_AMOUNTS = np.array([0.2, 0.36])  # of haematoxylin and eosin in a tile of any tissue but fat
 LEVEL0_MPP = (0.25, 0.243, 0.226)  # scanners
 COLUMNS = ("slide", "patient", "x", "y", "side", "mpp", "file", "label", "tissue")
-
-
-@dataclass(frozen=True)
-class Stain:
-    """Optical density (2, 3) of haematoxylin and eosin in B, G, R at unit amount, and the light (3,) without tissue."""
-
-    density: np.ndarray
-    light: np.ndarray
-
-    def colour(self, amounts: np.ndarray) -> np.ndarray:
-        """(H, W, 3) BGR in 0..255 of (H, W, 2) amounts (Beer-Lambert)."""
-        return self.light * np.exp(-amounts.clip(0) @ self.density)
-
-
-def sample_stain(rng: np.random.Generator) -> Stain:
-    """One laboratory's day: hues a little off, amounts off by a factor."""
-    hues = np.array([[0.29, 0.70, 0.65], [0.11, 0.99, 0.07]]) + rng.normal(0, 0.035, (2, 3))
-    hues = hues.clip(0.02) / np.linalg.norm(hues.clip(0.02), axis=1, keepdims=True)
-    amount = np.exp(rng.normal(0, [[0.15], [0.15]]))
-    return Stain((hues * amount).astype(np.float32), rng.uniform(228, 250, 3).astype(np.float32))
 
 
 def tissue_map(rng: np.random.Generator, width_mm: float, height_mm: float) -> np.ndarray:
@@ -68,78 +48,6 @@ def tissue_map(rng: np.random.Generator, width_mm: float, height_mm: float) -> n
     y, x = np.mgrid[-1 : 1 : shape[0] * 1j, -1 : 1 : shape[1] * 1j]
     glass = np.hypot(x, y) + 0.06 * field(1.2) > 0.98
     return np.where(glass, -1, label)
-
-
-def _noise(rng: np.random.Generator, size: int, grain: float, stretch: float = 1.0) -> np.ndarray:
-    """Smooth noise (size, size) of mean 0 and deviation 1; ``stretch`` above 1 makes fibres of a random direction."""
-    big = 2 * size
-    noise = cv2.GaussianBlur(rng.normal(size=(big, big)).astype(np.float32), (0, 0), grain * stretch, sigmaY=grain)
-    turn = cv2.getRotationMatrix2D((size, size), float(rng.uniform(0, 180)), 1)
-    noise = cv2.warpAffine(noise, turn, (big, big))[size // 2 : -(size // 2), size // 2 : -(size // 2)]
-    return (noise - noise.mean()) / noise.std()
-
-
-def _nuclei(
-    rng: np.random.Generator, image: np.ndarray, centres: np.ndarray, radius: float, spread: float, ratio: float
-) -> None:
-    """Add ellipses of haematoxylin; ``spread`` varies their size and amount, ``ratio`` is short over long axis."""
-    for x, y in centres:
-        long = radius * float(np.exp(rng.normal(0, spread)))
-        axes = long, max(long * ratio * float(np.exp(rng.normal(0, spread / 2))), 1.0)
-        angle, amount = float(rng.uniform(0, 180)), float(0.75 * np.exp(rng.normal(0, 0.15 + spread / 2)))
-        fixed = (round(x * 16), round(y * 16)), (round(axes[0] * 16), round(axes[1] * 16))
-        cv2.ellipse(image, *fixed, angle, 0, 360, amount, -1, cv2.LINE_8, 4)
-
-
-def _stroma(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
-    eosin = 0.5 + 0.16 * _noise(rng, size, 1.3, 8)
-    nuclei = np.zeros((size, size), np.float32)
-    _nuclei(rng, nuclei, rng.uniform(0, size, (rng.integers(6, 16), 2)), 5.5, 0.15, 0.3)
-    return nuclei, eosin
-
-
-def _epithelium(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
-    eosin = 0.42 + 0.06 * _noise(rng, size, 2)
-    nuclei = np.zeros((size, size), np.float32)
-    for _ in range(rng.integers(2, 4)):  # glands: an empty lumen in a ring of regular nuclei
-        centre, lumen = rng.uniform(0, size, 2), rng.uniform(5, 10)
-        cv2.circle(eosin, tuple(int(c) for c in centre), int(lumen), 0.05, -1)
-        ring = np.arange(0, 2 * np.pi, 7.5 / (lumen + 7))
-        _nuclei(rng, nuclei, centre + (lumen + 7) * np.stack([np.cos(ring), np.sin(ring)], 1), 3.2, 0.06, 0.85)
-    return nuclei, eosin
-
-
-def _tumour(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
-    eosin = 0.36 + 0.08 * _noise(rng, size, 3)
-    nuclei = np.zeros((size, size), np.float32)
-    _nuclei(rng, nuclei, rng.uniform(0, size, (rng.integers(30, 50), 2)), 4.4, 0.32, 0.75)
-    return nuclei, eosin
-
-
-def _fat(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
-    eosin = np.full((size, size), 0.35, np.float32)
-    nuclei = np.zeros((size, size), np.float32)
-    _nuclei(rng, nuclei, rng.uniform(0, size, (rng.integers(1, 5), 2)), 4, 0.15, 0.35)
-    for x, y in rng.uniform(-8, size + 8, (18, 2)).round().astype(int).tolist():  # cells over all that lies between
-        radius = int(rng.integers(9, 15))
-        for image, inside in ((eosin, 0.03), (nuclei, 0.0)):
-            cv2.circle(image, (x, y), radius, inside, -1)
-        cv2.circle(eosin, (x, y), radius, 0.4, 1)
-    return nuclei, eosin
-
-
-_DRAW = {"stroma": _stroma, "epithelium": _epithelium, "tumour": _tumour, "fat": _fat}
-
-
-def render_tile(rng: np.random.Generator, tissue: str, stain: Stain, size: int = TILE_PX) -> tuple[np.ndarray, float]:
-    """A tile (size, size, 3) BGR uint8 of one of TISSUES, and the part of it that absorbs light."""
-    nuclei, eosin = _DRAW[tissue](rng, size)
-    haematoxylin = cv2.GaussianBlur(nuclei * (1 + 0.25 * _noise(rng, size, 1)) + 0.05, (0, 0), 0.7)
-    amounts = np.stack([haematoxylin, cv2.GaussianBlur(eosin * (1 - 0.6 * (nuclei > 0)), (0, 0), 0.7)], axis=2).clip(0)
-    thickness = np.exp(rng.normal(0, 0.3) + rng.normal(0, 0.1, 2))
-    amounts *= thickness * (1 if tissue == "fat" else MEAN_AMOUNTS / amounts.mean(axis=(0, 1)))
-    image = stain.colour(amounts.astype(np.float32)) + rng.normal(0, 2.5, (size, size, 3))
-    return image.clip(0, 255).round().astype(np.uint8), float((amounts.sum(axis=2) > 0.12).mean())
 
 
 @dataclass(frozen=True)
