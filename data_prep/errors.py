@@ -33,3 +33,11 @@ class UnreadableImage(DataPrepError):
 
 class InterruptedRun(DataPrepError):
     """The run stopped half-way for a reason outside the images; the same command goes on (exit code 3)."""
+
+
+class SlideError(DataPrepError):
+    """One slide cannot be read or tiled. ``python -m data_prep slides`` makes it a row with a reason."""
+
+
+class MissingPixelSize(SlideError):
+    """A slide file does not say, or not credibly, how large its pixels are."""
