@@ -9,23 +9,20 @@ Command: ``python tools/train.py configs/abmil_slides.py --data-root DIR``.
 
 from __future__ import annotations
 
-import csv
 import os
-import pickle
-import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from medkit.data.bag_formats import READERS, Parts, h5py_for, read_parts
 from medkit.errors import ConfigError, DatasetError
 
-SUFFIXES = (".h5", ".pt", ".npz", ".csv")
+SUFFIXES = tuple(READERS)
 _BESIDE = ("patches", "h5_files")  # folders that CLAM puts coordinates in
 _ROWS = 8192  # looked at together: a bag of 100 000 rows needs no second copy
-Parts = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -57,11 +54,12 @@ class Bag:
 
 @dataclass(frozen=True)
 class BagShape:
-    """What a file holds, without its features: instances, width, whether there are coordinates."""
+    """What a file holds, without its features: instances, width, whether there are coordinates, bytes of features."""
 
     instances: int
     width: int
     has_coords: bool
+    nbytes: int
 
 
 def read_bag(path: str | Path) -> Bag:
@@ -71,7 +69,7 @@ def read_bag(path: str | Path) -> Bag:
         DatasetError: missing, truncated, no ``features``, empty, of a wrong shape, not finite.
     """
     path = Path(path)
-    parts = _with_coords(path, _read(path))
+    parts = _with_coords(path, read_parts(path))
     features = _features(path, parts)
     for start in range(0, len(features), _ROWS):
         bad = ~np.isfinite(features[start : start + _ROWS]).all(axis=1)
@@ -80,20 +78,28 @@ def read_bag(path: str | Path) -> Bag:
                 f"{path}: the features of instance {start + int(bad.argmax())} are not finite (float16 ends at 65504); "
                 "extract them again"
             )
-    return Bag(features, _coords(path, parts, len(features)), _side(path, parts), _mpp(path, parts),
-               _instance_labels(path, parts, len(features)))
+    count = len(features)
+    return Bag(
+        features,
+        _coords(path, parts, count),
+        _side(path, parts),
+        _mpp(path, parts),
+        _instance_labels(path, parts, count),
+    )
 
 
 def read_shape(path: str | Path) -> BagShape:
-    """What `read_bag` would give, at the cost of opening the file where its format allows (h5).
+    """What `read_bag` would give, without reading the features.
 
     Raises:
-        DatasetError: as `read_bag`, but for values that are not finite.
+        DatasetError: as `read_bag`, but for features that are not finite or, in a csv, no numbers.
     """
     path = Path(path)
-    parts = _with_coords(path, _read(path, features=False))
+    parts = _with_coords(path, read_parts(path, features=False))
     shape = _features_shape(path, parts)
-    return BagShape(*shape, has_coords=_coords(path, parts, shape[0]) is not None)
+    size = min(np.dtype(parts["dtype"]).itemsize, 4) if "dtype" in parts else 4
+    has_coords = _coords(path, parts, shape[0]) is not None
+    return BagShape(*shape, has_coords, nbytes=shape[0] * shape[1] * size)
 
 
 def write_bag(path: str | Path, bag: Bag, attrs: Mapping[str, Any] | None = None) -> None:
@@ -120,7 +126,7 @@ def write_bag(path: str | Path, bag: Bag, attrs: Mapping[str, Any] | None = None
 
 
 def _write_h5(path: Path, bag: Bag, attrs: Parts) -> None:
-    with _h5py(path).File(path, "w") as file:
+    with h5py_for(path).File(path, "w") as file:
         file.attrs.update(attrs)
         file["features"] = bag.features
         if bag.coords is not None:
@@ -141,72 +147,6 @@ def _scale(bag: Bag) -> Parts:
     return {name: value for name, value in scale.items() if value is not None}
 
 
-def _read(path: Path, *, features: bool = True) -> Parts:
-    """The file's parts by name; without ``features``, their shape where the format has it apart."""
-    readers: dict[str, Callable[[Path], Parts]] = {".pt": _read_pt, ".npz": _read_npz, ".csv": _read_csv}
-    if path.suffix not in SUFFIXES:
-        raise DatasetError(f"{path}: features are read from {', '.join(SUFFIXES)}; convert it")
-    if not path.is_file():
-        raise DatasetError(f"{path} does not exist; extract the features of this slide, or take it out of the table")
-    try:
-        return _read_h5(path, features=features) if path.suffix == ".h5" else readers[path.suffix](path)
-    except (OSError, EOFError, KeyError, ValueError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        said = str(error).strip().splitlines() or [type(error).__name__]
-        raise DatasetError(f"{path} cannot be read, truncated perhaps ({said[0]}); extract it again") from error
-
-
-def _read_h5(path: Path, *, features: bool = True) -> Parts:
-    with _h5py(path).File(path) as file:
-        parts: Parts = {name: file[name][:] for name in ("coords", "instance_labels") if name in file}
-        if "coords" in file:
-            parts.update(file["coords"].attrs)
-        if "features" in file:
-            parts["shape"] = file["features"].shape
-            if features:
-                parts["features"] = file["features"][()]
-        return parts
-
-
-def _read_pt(path: Path) -> Parts:
-    import torch
-
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    content = content if isinstance(content, dict) else {"features": content}
-    return {name: part.numpy() if isinstance(part, torch.Tensor) else part for name, part in content.items()}
-
-
-def _read_npz(path: Path) -> Parts:
-    with np.load(path) as content:
-        return dict(content)
-
-
-def _read_csv(path: Path) -> Parts:
-    """Rows of numbers; a header, and a column that counts the rows, are left out."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        first = next(csv.reader(file), [])
-    index = bool(first) and first[0].strip().lower() in ("", "index", "unnamed: 0")
-    columns = first[index:]
-    header = index or not all(map(_is_number, columns)) or columns == [str(i) for i in range(len(columns))]
-    rows = np.loadtxt(path, delimiter=",", skiprows=int(header), ndmin=2, dtype=np.float32, encoding="utf-8-sig")
-    return {"features": rows[:, 1:] if index else rows}
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _h5py(path: Path) -> Any:
-    try:
-        import h5py
-    except ImportError as error:
-        raise DatasetError(f"{path} needs h5py; run `pip install 'medkit[slides]'`") from error
-    return h5py
-
-
 def _with_coords(path: Path, parts: Parts) -> Parts:
     """With the coordinates of a neighbour where the file lacks them, or their tile size."""
     if path.suffix == ".h5" and "coords" in parts and _tile_attributes(parts):
@@ -214,10 +154,10 @@ def _with_coords(path: Path, parts: Parts) -> Parts:
     for folder in _BESIDE:
         beside = path.parent.parent / folder / f"{path.stem}.h5"
         if beside.is_file() and beside != path:
-            found = _read(beside, features=False)
+            found = read_parts(beside, features=False)
             shape = _features_shape(path, parts)
             if len(found.get("coords", ())) == shape[0] and _agree(found, parts):
-                kept = {name: part for name, part in found.items() if name not in ("shape", "features")}
+                kept = {name: part for name, part in found.items() if name not in ("shape", "dtype")}
                 return {**kept, **parts}
     return parts
 
