@@ -6,13 +6,12 @@ Scores are computed from it anew each time, so another metric needs no other tra
 
 from __future__ import annotations
 
-import json
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from medkit.apis.crossval_run import read_arrays, write_arrays
 from medkit.errors import DatasetError
 
 __all__ = ["CodeSet", "FoldRecord", "read_fold", "write_fold"]
@@ -80,12 +79,7 @@ class FoldRecord:
 def write_fold(path: Path, record: FoldRecord) -> None:
     """Write ``path`` (.npz); it appears whole or not at all."""
     arrays = {f"{side}_{name}": getattr(getattr(record, side), name) for side in ("train", "test") for name in _COLUMNS}
-    arrays |= {name: getattr(record, name) for name in _REST}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.part")
-    with draft.open("wb") as file:
-        np.savez_compressed(file, facts=np.array(json.dumps(record.facts)), **arrays)
-    draft.replace(path)
+    write_arrays(path, record.facts, arrays | {name: getattr(record, name) for name in _REST})
 
 
 def read_fold(path: Path) -> FoldRecord | None:
@@ -94,15 +88,9 @@ def read_fold(path: Path) -> FoldRecord | None:
     Raises:
         DatasetError: the file is damaged.
     """
-    if not path.is_file():
-        return None
-    try:
-        with np.load(path, allow_pickle=False) as found:
-            content = {name: found[name] for name in found.files}
-        train, test = (
-            CodeSet(**{name: content[f"{side}_{name}"] for name in _COLUMNS}) for side in ("train", "test")
-        )
-        facts = json.loads(str(content["facts"]))
-        return FoldRecord(train=train, test=test, facts=facts, **{name: content[name] for name in _REST})
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise DatasetError(f"{path} cannot be read ({error}); remove it, and the fold is evaluated again") from error
+    return read_arrays(path, _record)
+
+
+def _record(facts: dict, arrays: dict[str, np.ndarray]) -> FoldRecord:
+    train, test = (CodeSet(**{name: arrays[f"{side}_{name}"] for name in _COLUMNS}) for side in ("train", "test"))
+    return FoldRecord(train=train, test=test, facts=facts, **{name: arrays[name] for name in _REST})

@@ -13,19 +13,11 @@ import numpy as np
 
 from medkit.apis.crossval import CrossvalResult, CrossvalSettings
 from medkit.apis.crossval_scores import scanner_scores
-from medkit.apis.crossval_table import (
-    PUBLISHED,
-    Table,
-    fold_table,
-    main_table,
-    mean_and_deviation,
-    retrieval_table,
-    scanner_table,
-)
+from medkit.apis.crossval_table import PUBLISHED, fold_table, main_table, retrieval_table, scanner_table
+from medkit.apis.fold_tables import long_rows, mean_and_deviation, section
 from medkit.evaluation.functional.reconstruction import BRAIN_THR
 from medkit.evaluation.tables import without_nan, write_csv, write_json
 from medkit.visualization.figures import save_figure
-from medkit.visualization.markup import markdown_table
 from medkit.visualization.volumes import plot_codes, plot_reconstructions
 
 __all__ = ["markdown", "write_crossval"]
@@ -37,7 +29,7 @@ def write_crossval(results: Sequence[CrossvalResult], settings: CrossvalSettings
     folder.mkdir(parents=True, exist_ok=True)
     text = markdown(results, settings)
     (folder / "table.md").write_text(text, encoding="utf-8")
-    write_csv(folder / "scores.csv", _long(results))
+    write_csv(folder / "scores.csv", long_rows(results))
     write_json(folder / "results.json", without_nan(_content(results, settings)))
     _draw(results, folder, settings.seed)
     return text
@@ -46,13 +38,8 @@ def write_crossval(results: Sequence[CrossvalResult], settings: CrossvalSettings
 def markdown(results: Sequence[CrossvalResult], settings: CrossvalSettings) -> str:
     """All tables with what a reader has to know."""
     tables = [main_table(results), retrieval_table(results), scanner_table(results, settings.seed), fold_table(results)]
-    parts = ["# Cross-validation\n", *(_section(table) for table in tables if table is not None)]
+    parts = ["# Cross-validation\n", *(section(table) for table in tables if table is not None)]
     return "\n".join([*parts, *(f"- {note}" for note in _notes(results, settings))]) + "\n"
-
-
-def _section(table: Table) -> str:
-    heading, head, cells = table
-    return f"## {heading}\n\n{markdown_table(head, cells)}"
 
 
 def _notes(results: Sequence[CrossvalResult], settings: CrossvalSettings) -> list[str]:
@@ -77,15 +64,6 @@ def _notes(results: Sequence[CrossvalResult], settings: CrossvalSettings) -> lis
         "defined, so those numbers are no yardstick for these.",
     ]
     return [*notes, f"Training of all folds: {times}."] if times else notes
-
-
-def _long(results: Sequence[CrossvalResult]) -> list[list[Any]]:
-    """One line for each config, fold and metric."""
-    lines: list[list[Any]] = [["config", "fold", "metric", "value"]]
-    for result in results:
-        for number, scores in enumerate(result.scores):
-            lines += [[result.name, number, name, "" if v != v else v] for name, v in scores.items()]
-    return lines
 
 
 def _content(results: Sequence[CrossvalResult], settings: CrossvalSettings) -> dict[str, Any]:

@@ -11,10 +11,9 @@ import numpy as np
 
 from medkit.apis.crossval import CrossvalResult
 from medkit.apis.crossval_scores import scanner_scores
+from medkit.apis.fold_tables import Table, cell, column, differences, number_text
 
-__all__ = ["PUBLISHED", "Table", "fold_table", "main_table", "mean_and_deviation", "retrieval_table", "scanner_table"]
-
-Table = tuple[str, list[str], list[list[str]]]  # heading, columns, cells
+__all__ = ["PUBLISHED", "fold_table", "main_table", "retrieval_table", "scanner_table"]
 
 CLUSTERS = {"accuracy": "k-means accuracy", "balanced_accuracy": "balanced", "ari": "ARI", "nmi": "NMI",
             "silhouette": "silhouette", "train_accuracy": "by training centroids",
@@ -31,9 +30,9 @@ PUBLISHED = {  # Onga et al. 2019, 1795 scans of ADNI2
 
 def main_table(results: Sequence[CrossvalResult]) -> Table:
     """Clusters and reconstruction, a row for each config; below them differences, the majority, the published rows."""
-    rows = [[result.name, *(_cell(_column(result, name), name) for name in CLUSTERS)] for result in results]
-    rows += _differences(results, CLUSTERS)
-    majority, shuffled = (_cell(_column(results[0], name), name) for name in ("majority", "accuracy_chance"))
+    rows = [[result.name, *(cell(column(result, name), name) for name in CLUSTERS)] for result in results]
+    rows += differences(results, CLUSTERS)
+    majority, shuffled = (cell(column(results[0], name), name) for name in ("majority", "accuracy_chance"))
     floors = {"largest class": {"accuracy": majority, "train_accuracy": majority}, "shuffled": {"accuracy": shuffled}}
     rows += [[title, *(values.get(name, "") for name in CLUSTERS)] for title, values in floors.items()]
     rows += [[title, *(values.get(name, "") for name in CLUSTERS)] for title, values in PUBLISHED.items()]
@@ -43,9 +42,9 @@ def main_table(results: Sequence[CrossvalResult]) -> Table:
 def retrieval_table(results: Sequence[CrossvalResult]) -> Table:
     """Neighbours of held-out scans among training scans, and among held-out scans of other subjects."""
     names = {name: title for name, title in RETRIEVAL.items() if all(name in one for one in results[0].scores)}
-    rows = [[result.name, *(_cell(_column(result, name), name) for name in names)] for result in results]
-    rows += _differences(results, names)
-    rows.append(["chance", *(_cell(_column(results[0], one), one) for one in map(_chance_name, names))])
+    rows = [[result.name, *(cell(column(result, name), name) for name in names)] for result in results]
+    rows += differences(results, names)
+    rows.append(["chance", *(cell(column(results[0], one), one) for one in map(_chance_name, names))])
     return "Retrieval of scans of other subjects", ["config", *names.values()], rows
 
 
@@ -58,7 +57,7 @@ def scanner_table(results: Sequence[CrossvalResult], seed: int = 0) -> Table | N
             there = [fold[scanner] for fold in of_folds if scanner in fold]
             means = {name: float(np.mean([one[name] for one in there])) for name in SCANNER}
             means["num_test"] = sum(one["num_test"] for one in there)
-            cells = [f"{means[name]:.0f}" if name == "num_test" else _number(means[name], name) for name in SCANNER]
+            cells = [f"{means[name]:.0f}" if name == "num_test" else number_text(means[name], name) for name in SCANNER]
             rows.append([result.name, scanner or "not said", *cells])
     return ("Each scanner", ["config", "scanner", *SCANNER.values()], rows) if rows else None
 
@@ -69,42 +68,12 @@ def fold_table(results: Sequence[CrossvalResult]) -> Table:
     rows = []
     for result in results:
         for number, scores in enumerate(result.scores):
-            cells = [f"{scores[n]:.0f}" if n == "num_test" else _number(scores.get(n), n) for n in names]
+            cells = [f"{scores[n]:.0f}" if n == "num_test" else number_text(scores.get(n), n) for n in names]
             rows.append([result.name, str(number), *cells])
     return "Folds", ["config", "fold", *names.values()], rows
-
-
-def mean_and_deviation(values: np.ndarray) -> tuple[float, float]:
-    """Mean and standard deviation (n - 1) of folds (F,)."""
-    return float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else float("nan")
-
-
-def _differences(results: Sequence[CrossvalResult], names: dict[str, str]) -> list[list[str]]:
-    """Every further config less the first, taken fold by fold."""
-    rows = []
-    for result in results[1:]:
-        found = {name: _column(result, name) - _column(results[0], name) for name in names}
-        rows.append([f"{result.name} less {results[0].name}", *(_cell(v, n, "+") for n, v in found.items())])
-    return rows
 
 
 def _chance_name(name: str) -> str:
     """What a random ranking reaches of a metric of `RETRIEVAL`."""
     prefix = "held_out_" if name.startswith("held_out_") else ""
     return f"{prefix}chance_map" if name.endswith("map") else f"{prefix}chance"
-
-
-def _column(result: CrossvalResult, name: str) -> np.ndarray:
-    return np.array([scores.get(name, np.nan) for scores in result.scores])
-
-
-def _cell(values: np.ndarray, name: str, sign: str = "") -> str:
-    mean, deviation = mean_and_deviation(values)
-    spread = "" if deviation != deviation else f" ± {_number(deviation, name)}"
-    return _number(mean, name, sign) + spread
-
-
-def _number(value: float | None, name: str, sign: str = "") -> str:
-    if value is None or value != value:
-        return "-"
-    return f"{value:{sign}.2f}" if name.startswith("rmse") else f"{value:{sign}.3f}"

@@ -59,9 +59,9 @@ def test_folds_that_are_done_are_not_trained_again(done, monkeypatch: pytest.Mon
     again = run_crossval(settings, lambda _: None)
     for first, second in zip(results, again, strict=True):
         assert first.scores == second.scores
-    with pytest.raises(ConfigError, match="other volumes, folds or settings"):
+    with pytest.raises(ConfigError, match="other volumes or bags, folds or settings"):
         run_crossval(CrossvalSettings(**{**vars(settings), "cfg_options": {**TINY, "lr": 0.5}}), lambda _: None)
-    with pytest.raises(ConfigError, match="other volumes, folds or settings"):
+    with pytest.raises(ConfigError, match="other volumes or bags, folds or settings"):
         run_crossval(CrossvalSettings(**{**vars(settings), "seed": 7}), lambda _: None)
 
 

@@ -13,7 +13,8 @@ from medkit.apis.crossval_folds import UNLABELLED, subject_folds
 from medkit.apis.crossval_records import CodeSet, FoldRecord, read_fold, write_fold
 from medkit.apis.crossval_report import write_crossval
 from medkit.apis.crossval_scores import fold_scores, retrieval_scores, scanner_scores
-from medkit.apis.crossval_table import main_table, mean_and_deviation
+from medkit.apis.crossval_table import main_table
+from medkit.apis.fold_tables import mean_and_deviation
 from medkit.errors import ConfigError, DatasetError
 
 CLASSES = ("CN", "AD")
