@@ -70,6 +70,7 @@ def read_bag_table(
     incomplete: str = "refuse",
     fractions: Sequence[float] = (0.6, 0.2, 0.2),
     seed: int = 0,
+    files: bool = True,
 ) -> BagTable:
     """Read the table and check what can be checked without opening a file of features.
 
@@ -86,6 +87,7 @@ def read_bag_table(
         incomplete: ``refuse`` or ``drop`` slides without features or label, and features without a label.
         fractions: of train, val and test.
         seed: of the draw.
+        files: look for the features; False for bags of images, whose column ``file`` stays as it is.
 
     Raises:
         ConfigError: an unknown ``incomplete``, or impossible fractions.
@@ -99,7 +101,7 @@ def read_bag_table(
     rows = read_rows(path)
     problems = set_splits(rows, root / split_file, path) if split_file else []
     folder = next((root / name for name in ([features] if features else FOLDERS) if (root / name).is_dir()), None)
-    rows, wrong = with_files(rows, root, folder, drop=drop)
+    rows, wrong = with_files(rows, root, folder, drop=drop) if files else (rows, [])
     names, unnamed = _class_names(rows, classes, path)
     problems += [*row_problems(rows, path), *wrong, *unnamed, *split_problems(rows, path, partly=bool(split_file))]
     refuse_all(problems)
