@@ -1,6 +1,7 @@
 """Command line: ``python -m data_prep [COMMAND] ...``; trouble is one line on stderr.
 
-Exit code 2: refused, nothing was written. 3: stopped half-way, the same command goes on. 130: Ctrl-C, likewise.
+Exit code 1: done, but some slides failed. 2: refused, nothing was written. 3: stopped half-way, the same command goes
+on. 130: Ctrl-C, likewise.
 
 Without the name of a command the whole pipeline runs: ``python -m data_prep EXPORT OUT``.
 """

@@ -31,7 +31,7 @@ class PlainTiff(Slide):
             raise DataPrepError("reading plain TIFFs needs tifffile: pip install 'medkit[slides]'") from error
         try:
             self._file = tifffile.TiffFile(path)
-            self._levels = list(self._file.series[0].levels)
+            self._levels: list[Any] = list(self._file.series[0].levels)
         except _FAULTS as error:
             raise SlideError(f"{path}: no slide that OpenSlide or tifffile can read ({error})") from error
         try:
@@ -87,8 +87,7 @@ def _resolution(tags: Any) -> tuple[float, float] | None:
     if None in found:
         return None
     unit = _MICROMETRES.get(int(found[2].value))
-    counts = [numerator / denominator if denominator else math.nan for numerator, denominator in
-              (found[0].value, found[1].value)]
+    counts = [above / below if below else math.nan for above, below in (found[0].value, found[1].value)]
     if unit is None or not all(count > 0 for count in counts):
         return None
     return unit / counts[0], unit / counts[1]
