@@ -18,9 +18,9 @@ from mmengine.logging import print_log
 from medkit.data.bag_rows import FOLDERS, SPLITS, Row, read_rows, row_problems, set_splits, split_problems, with_files
 from medkit.data.bag_split import divide_cases
 from medkit.data.refusal import complaint, refuse_all
-from medkit.errors import ConfigError
+from medkit.errors import ConfigError, DatasetError
 
-__all__ = ["FOLDERS", "SPLITS", "BagTable", "read_bag_table"]
+__all__ = ["FOLDERS", "SPLITS", "BagTable", "choose_bags", "read_bag_table"]
 
 
 @dataclass(frozen=True)
@@ -97,17 +97,70 @@ def read_bag_table(
     if incomplete not in ("refuse", "drop"):
         raise ConfigError(f"incomplete={incomplete!r}; expected 'refuse' or 'drop'")
     path = root / (table or "bags.csv")
-    drop = incomplete == "drop"
     rows = read_rows(path)
     problems = set_splits(rows, root / split_file, path) if split_file else []
-    folder = next((root / name for name in ([features] if features else FOLDERS) if (root / name).is_dir()), None)
-    rows, wrong = with_files(rows, root, folder, drop=drop) if files else (rows, [])
+    if files:
+        folder = next((root / name for name in ([features] if features else FOLDERS) if (root / name).is_dir()), None)
+        rows, wrong = with_files(rows, root, folder, drop=incomplete == "drop")
+        problems += wrong
     names, unnamed = _class_names(rows, classes, path)
-    problems += [*row_problems(rows, path), *wrong, *unnamed, *split_problems(rows, path, partly=bool(split_file))]
+    problems += [*row_problems(rows, path), *unnamed, *split_problems(rows, path, partly=bool(split_file))]
     refuse_all(problems)
     if not any(row["split"] for row in rows):
         _divide(rows, names, fractions, seed, path)
     return _made(rows, names, root)
+
+
+def choose_bags(
+    table: BagTable,
+    split: str | None = None,
+    cases: Sequence[str] | None = None,
+    num_classes: int = 0,
+    indices: int | None = None,
+) -> BagTable:
+    """The bags of a split, or of some patients.
+
+    Args:
+        table: all of them.
+        split: train, val or test; None: all.
+        cases: these patients alone, whatever their split (cross-validation).
+        num_classes: of the model; each then needs a bag among the chosen. 0: any number.
+        indices: at most so many bags, of the classes in turn (quick mode).
+
+    Raises:
+        ConfigError: an unknown split.
+        DatasetError: no such patient, no bag is left, or a class has none.
+    """
+    if split not in (None, *SPLITS):
+        raise ConfigError(f"split={split!r}; expected one of {', '.join(SPLITS)}, or None for all bags")
+    keep = np.ones(len(table), bool) if split is None or cases is not None else table.splits == split
+    if cases is not None:
+        wanted = list(map(str, cases))
+        keep = np.isin(table.cases, wanted)
+        refuse_all(complaint(set(wanted) - set(table.cases), f"{table.root} has no bag of the case", "name it rightly"))
+    chosen = table.take(np.flatnonzero(keep))
+    if not len(chosen):
+        has = ", ".join(sorted(set(table.splits) - {""}))
+        raise DatasetError(
+            f"{table.root} has no bag of split {split!r}; it has {has}: mend the table, or set val_split or the split"
+        )
+    if num_classes:
+        _check_classes(chosen, num_classes, split)
+    turns = np.zeros(len(chosen), int)  # of each bag within its class
+    for label in set(chosen.labels):
+        turns[chosen.labels == label] = np.arange((chosen.labels == label).sum())
+    return chosen if indices is None else chosen.take(np.lexsort((chosen.labels, turns))[:indices])
+
+
+def _check_classes(chosen: BagTable, num_classes: int, split: str | None) -> None:
+    if len(chosen.classes) != num_classes:
+        raise DatasetError(
+            f"{chosen.root} has the {len(chosen.classes)} classes {chosen.classes}, the model {num_classes}; set "
+            f"`--cfg-options num_classes={len(chosen.classes)}`, or mend the labels"
+        )
+    empty = [name for label, name in enumerate(chosen.classes) if label not in chosen.labels]
+    cure = "every class needs some: divide again, or use fewer folds"
+    refuse_all(complaint(empty, f"none of the {len(chosen)} bags (split={split!r}) is of the class", cure))
 
 
 def _made(rows: list[Row], names: tuple[str, ...], root: Path) -> BagTable:
