@@ -2,6 +2,8 @@
 
 from medkit.models.mil.abmil import ABMIL
 from medkit.models.mil.attention_max import AttentionMaxMIL
+from medkit.models.mil.bag_classifier import BagClassifier
+from medkit.models.mil.bag_preprocessor import BagDataPreprocessor
 from medkit.models.mil.base import MILHead, MILOutput
 from medkit.models.mil.clam import CLAM
 from medkit.models.mil.concat_tile import ConcatTileMIL
@@ -30,6 +32,8 @@ __all__ = [
     "PPEG",
     "AttentionAggregator",
     "AttentionMaxMIL",
+    "BagClassifier",
+    "BagDataPreprocessor",
     "ConcatTileMIL",
     "GigaSSL",
     "GigaSSLProjector",

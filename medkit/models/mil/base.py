@@ -37,8 +37,9 @@ class MILOutput:
 class MILHead(nn.Module):
     """Base of the heads: checks the bags, sets what stands in the padding to zero, and has the usual loss.
 
-    A subclass defines ``aggregate(feats, mask, coords) -> MILOutput`` and may extend ``loss``. An empty bag (a row of
-    ``mask`` without a True) has attention and pooled features 0, and finite logits.
+    A subclass defines ``aggregate(feats, mask, coords) -> MILOutput`` and may extend ``loss``. It sets ``independent``
+    where several classes may hold at once (sigmoid), and ``attends_by_class`` where attention is (B, C, K), a row for
+    each class. An empty bag (a row of ``mask`` without a True) has attention and pooled features 0, and finite logits.
 
     Args:
         in_channels: D, width of an instance's features.
@@ -51,6 +52,8 @@ class MILHead(nn.Module):
 
     needs_coords: bool = False
     takes_maps: bool = False
+    independent: bool = False
+    attends_by_class: bool = False
 
     def __init__(self, in_channels: int, num_classes: int) -> None:
         super().__init__()

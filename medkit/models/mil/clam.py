@@ -63,7 +63,7 @@ class CLAM(MILHead):
                 "expected 2 or more classes, k of 1 or more, 'svm' or 'ce', and a share between 0 and 1"
             )
         self.k, self.subtyping, self.instance_loss, self.bag_weight = k, subtyping, instance_loss, bag_weight
-        self.multi_branch = multi_branch
+        self.multi_branch = self.attends_by_class = multi_branch
         self.embed = nn.Sequential(nn.Linear(in_channels, embed_channels), nn.ReLU(), nn.Dropout(dropout))
         self.attention = AttentionScores(
             embed_channels, hid_channels, num_classes if multi_branch else 1, gated, dropout

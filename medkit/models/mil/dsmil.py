@@ -33,6 +33,9 @@ class DSMIL(MILHead):
         value_dropout: ``None``: instances are weighed as they come; a number: after Dropout, Linear and ReLU.
     """
 
+    independent = True
+    attends_by_class = True
+
     def __init__(
         self,
         in_channels: int,
