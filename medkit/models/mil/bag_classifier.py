@@ -86,14 +86,14 @@ class BagClassifier(BaseModel):
             return self.predicted(output, mask, samples)
         raise ConfigError(f"mode={mode!r}; expected 'loss', 'predict' or 'tensor'")
 
-    def losses(self, output: MILOutput, samples: Sequence[DataSample]) -> dict[str, Tensor]:
-        """The head's losses of the samples' ``gt_label``."""
+    def losses(self, output: MILOutput, samples: Sequence[DataSample], **known: Tensor) -> dict[str, Tensor]:
+        """The head's losses of the samples' ``gt_label``, and of what else is ``known`` to a head that asks for it."""
         labels = torch.stack([sample.gt_label.reshape(()) for sample in samples]).to(output.logits.device)  # (B,)
         if bool(((labels < 0) | (labels >= self.num_classes)).any()):
             raise ConfigError(
                 f"labels {labels.tolist()} for {self.num_classes} classes; set num_classes to that of the data set"
             )
-        return self.head.loss(output, self.targets(labels))
+        return self.head.loss(output, self.targets(labels), **known)
 
     def targets(self, labels: Tensor) -> Tensor:
         """(B,) classes, or (B, C) zeros and ones where class 0 has no logit."""

@@ -38,8 +38,9 @@ class MILHead(nn.Module):
     """Base of the heads: checks the bags, sets what stands in the padding to zero, and has the usual loss.
 
     A subclass defines ``aggregate(feats, mask, coords) -> MILOutput`` and may extend ``loss``. It sets ``independent``
-    where several classes may hold at once (sigmoid), and ``attends_by_class`` where attention is (B, C, K), a row for
-    each class. An empty bag (a row of ``mask`` without a True) has attention and pooled features 0, and finite logits.
+    where several classes may hold at once (sigmoid), ``attends_by_class`` where attention is (B, C, K), a row for each
+    class, and ``takes_instance_labels`` where its ``loss`` asks for them. An empty bag (a row of ``mask`` without a
+    True) has attention and pooled features 0, and finite logits.
 
     Args:
         in_channels: D, width of an instance's features.
@@ -54,6 +55,7 @@ class MILHead(nn.Module):
     takes_maps: bool = False
     independent: bool = False
     attends_by_class: bool = False
+    takes_instance_labels: bool = False
 
     def __init__(self, in_channels: int, num_classes: int) -> None:
         super().__init__()

@@ -50,6 +50,7 @@ class SequenceMIL(MILHead):
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(4 * hid_channels, num_classes)
         self.instance = nn.Linear(2 * hid_channels, instance_classes) if instance_classes else None
+        self.takes_instance_labels = instance_classes > 0
 
     def aggregate(self, feats: Tensor, mask: Tensor, coords: Tensor | None) -> MILOutput:
         """Logits, attention (B, K), embedding (B, 4 H): maximum and weighted mean of the states."""
