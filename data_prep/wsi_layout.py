@@ -77,7 +77,7 @@ def tumour_cells(
     either case, so a tile of this grid shows nothing of the arrangement. ``None`` where the tissue has no room.
     """
     free = full_cells(tissue, cell_um)
-    cells = _together(rng, free, count) if together else _scattered(rng, free, count)
+    cells = pick_together(rng, free, count) if together else pick_scattered(rng, free, count)
     if cells is None:
         return None
     mask = np.zeros(tissue.shape, np.uint8)
@@ -95,7 +95,8 @@ def full_cells(tissue: np.ndarray, cell_um: float) -> np.ndarray:
     return sums >= CELL_FILLED * cell_um**2
 
 
-def _together(rng: np.random.Generator, free: np.ndarray, count: int) -> list[tuple[int, int]] | None:
+def pick_together(rng: np.random.Generator, free: np.ndarray, count: int) -> list[tuple[int, int]] | None:
+    """``count`` free cells (row, column) that hang together by their sides, or ``None`` where a hole ends before."""
     free = free.copy()
     start = tuple(rng.choice(np.argwhere(free)).tolist()) if free.any() else None
     chosen: list[tuple[int, int]] = []
@@ -111,7 +112,8 @@ def _together(rng: np.random.Generator, free: np.ndarray, count: int) -> list[tu
     return chosen if len(chosen) == count else None
 
 
-def _scattered(rng: np.random.Generator, free: np.ndarray, count: int) -> list[tuple[int, int]] | None:
+def pick_scattered(rng: np.random.Generator, free: np.ndarray, count: int) -> list[tuple[int, int]] | None:
+    """``count`` free cells (row, column) of which no two touch, or ``None`` where they found no room."""
     free = free.copy()
     chosen: list[tuple[int, int]] = []
     while free.any() and len(chosen) < count:
