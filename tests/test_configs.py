@@ -14,6 +14,7 @@ from medkit.apis.training import train
 from medkit.engine import load_backbone, read_checkpoint
 from medkit.errors import WeightsError
 from tests.anomaly_set import write_anomaly
+from tests.bank_set import write_banks
 from tests.graded import write_graded
 from tests.prepared import LIVER, write_prepared
 from tests.vectors import write_scored
@@ -24,7 +25,8 @@ DETECTION = sorted(path for path in CONFIGS.glob("*.py") if path.stem.startswith
 METHODS = ("healthygan_", "ganomaly_", "alad_", "alocc_", "fanogan_", "padim_", "patchcore_")
 ANOMALY = sorted(path for path in CONFIGS.glob("*.py") if path.stem.startswith(METHODS))
 VOLUMES = sorted(CONFIGS.glob("cae3d_*.py"))
-SSL = sorted(set(CONFIGS.glob("*.py")) - set(DETECTION) - set(ANOMALY) - set(VOLUMES))
+GIGASSL = sorted(CONFIGS.glob("gigassl_*.py"))
+SSL = sorted(set(CONFIGS.glob("*.py")) - set(DETECTION) - set(ANOMALY) - set(VOLUMES) - set(GIGASSL))
 # Which data a pre-training config gets: pattern of its name -> fixture, the first that fits.
 SSL_DATA = {
     "contig_fundus": "scored",
@@ -140,3 +142,12 @@ def test_volume_config(path: Path, tmp_path_factory: pytest.TempPathFactory, tmp
     run(path, root, tmp_path, table=None, columns=dict(_delete_=True), classes=None)
     rows = (tmp_path / "metrics.csv").read_text()
     assert "volumes/rmse" in rows and ("loss_metric" in rows) == ("metric" in path.stem)
+
+
+@pytest.mark.parametrize("aggregator", ["sparse", "mlp", "attention"])
+@pytest.mark.parametrize("path", GIGASSL, ids=lambda p: p.stem)
+def test_gigassl_config(path: Path, aggregator: str, tmp_path: Path) -> None:
+    root = write_banks(tmp_path / "set", slides=4)
+    run(path, root, tmp_path / "run", aggregator=aggregator, features=6, embedding=16, projection=8)
+    rows = (tmp_path / "run" / "metrics.csv").read_text()
+    assert "selfsup/std_ratio" in rows and ("neighbours" in rows) == (aggregator == "sparse")

@@ -9,6 +9,7 @@ from torch import nn
 from data_prep.slide_phantom import SlideOptions, write_slides
 from medkit import registry
 from tests.anomaly_set import write_anomaly
+from tests.bank_set import write_banks
 from tests.graded import write_graded
 from tests.models.selfsup import ssit_golden as ssit
 from tests.prepared import LIVER, write_prepared
@@ -94,6 +95,9 @@ def test_module_can_be_built(name: str, type_: str, tmp_path: Path) -> None:
     elif type_ == "VolumeDataset":
         root, size = write_volumes(tmp_path, subjects=4, visits=1), (16, 32, 16)
         assert len(reg.build(dict(type="medkit.VolumeDataset", data_root=str(root), target_size=size))) == 4
+    elif type_ == "FeatureBankDataset":
+        root = write_banks(tmp_path, slides=3)
+        assert len(reg.build(dict(type="medkit.FeatureBankDataset", data_root=str(root)))) == 3
     elif name == "DATASETS":
         root = write_prepared(tmp_path)
         arguments = dict(ann_file="annotations/train.json", data_root=str(root), pipeline=[]) | arguments

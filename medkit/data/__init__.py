@@ -2,6 +2,9 @@
 
 from medkit.data.anchor_sampler import AnchorBatchSampler
 from medkit.data.anomaly_images import AnomalyImages, AnomalyPairs
+from medkit.data.bag_dataset import BagDataset
+from medkit.data.balanced_sampler import ClassBalancedSampler
+from medkit.data.feature_bank import FeatureBankDataset
 from medkit.data.lesion_dataset import LesionDataset
 from medkit.data.paired import ImageVectors
 from medkit.data.saliency_images import SaliencyImages
@@ -14,6 +17,9 @@ __all__ = [
     "AnchorBatchSampler",
     "AnomalyImages",
     "AnomalyPairs",
+    "BagDataset",
+    "ClassBalancedSampler",
+    "FeatureBankDataset",
     "ImageVectors",
     "LesionDataset",
     "SaliencyImages",
