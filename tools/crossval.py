@@ -1,7 +1,7 @@
-"""Cross-validate autoencoders of volumes on unseen subjects, and compare them in one table; docs/volumes.md.
+"""Cross-validate models of volumes or of bags on unseen patients, compared in one table; docs/volumes.md, docs/mil.md.
 
 python tools/crossval.py configs/cae3d_brain_phantom.py configs/cae3d_metric_brain_phantom.py --data-root data/brains
-python tools/crossval.py configs/cae3d_metric_brain.py --data-root data/adni --folds 5 --amp --out runs/adni
+python tools/crossval.py configs/abmil_slides.py configs/sparseconvmil_slides.py --data-root data/slides --folds 5
 
 Called again, it goes on where it stopped and trains no fold twice.
 """
@@ -19,10 +19,10 @@ def parser() -> argparse.ArgumentParser:
     """All options."""
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = made.add_argument
-    add("configs", nargs="+", help="configs of medkit.ConvAutoencoder3D; the first is what others are compared with")
-    add("--folds", type=int, default=5, help="folds by subject (default 5)")
-    add("--seed", type=int, default=0, help="of the folds and of k-means (default 0)")
-    add("--data-root", help="folder of the volumes, with volumes.csv (default: the configs')")
+    add("configs", nargs="+", help="configs of one kind; the first is what others are compared with")
+    add("--folds", type=int, default=5, help="folds by patient (default 5)")
+    add("--seed", type=int, default=0, help="of folds, k-means and bootstrap (default 0)")
+    add("--data-root", help="folder with volumes.csv or bags.csv (default: the configs')")
     add("--out", default="work_dirs/crossval", help="folder of everything that is written")
     add("--amp", action="store_true", help="train in bfloat16")
     add("--quick", action="store_true", help="two iterations a fold, to see that it runs")
@@ -34,12 +34,12 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Parse the command line, train and evaluate, write tables and pictures."""
     args = parser().parse_args()
-    from medkit.apis.crossval import CrossvalSettings, run_crossval  # imports torch: not needed for --help
-    from medkit.apis.crossval_report import write_crossval
+    from medkit.apis.crossval_command import cross_validate  # imports torch: not needed for --help
+    from medkit.apis.crossval_run import CrossvalSettings
 
-    settings = CrossvalSettings(**{**vars(args), "configs": tuple(args.configs)})
-    print(write_crossval(run_crossval(settings), settings))
-    print(f"written to {args.out}: table.md, scores.csv, results.json, codes.png, slices_*.png")
+    text, files = cross_validate(CrossvalSettings(**{**vars(args), "configs": tuple(args.configs)}))
+    print(text)
+    print(f"written to {args.out}: {files}")
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def subject_folds(
     """Divide subjects so that every one with a label is held out once.
 
     Args:
-        labels: (N,) of the scans; `UNLABELLED` ones are only ever trained on, unless their subject has a label too.
+        labels: (N,), by scan or bag; `UNLABELLED` ones are only ever trained on, unless their subject has a label too.
         subjects: (N,) names.
         classes: names of the classes.
         num_folds: folds, at least 2.
@@ -58,8 +58,8 @@ def subject_folds(
             lacking = [name for index, name in enumerate(classes) if index not in present]
             if lacking:
                 raise DatasetError(
-                    f"fold {number} of {num_folds} has no {side} scan of class {lacking[0]!r}, so its clusters cannot "
-                    "be scored; take fewer --folds or another --seed"
+                    f"fold {number} of {num_folds} has no {side} sample of class {lacking[0]!r}, so it cannot be "
+                    "scored; take fewer --folds or another --seed"
                 )
     return folds
 
@@ -76,7 +76,7 @@ def _divide(labels: np.ndarray, subjects: np.ndarray, num_folds: int, seed: int)
 
 def _check_classes(labels: np.ndarray, subjects: np.ndarray, classes: Sequence[str], num_folds: int) -> None:
     if len(classes) < 2:
-        raise DatasetError(f"the set has {len(classes)} classes; clusters are scored against 2 or more")
+        raise DatasetError(f"the set has {len(classes)} classes; folds are scored against 2 or more")
     for index, name in enumerate(classes):
         count = len(set(subjects[labels == index].tolist()))
         if count < num_folds:

@@ -140,7 +140,7 @@ def kept_or_made(
     return known
 
 
-def write_arrays(path: Path, facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+def write_arrays(path: Path, facts: Mapping[str, Any], arrays: dict[str, Any]) -> None:
     """Write ``path`` (.npz) with ``facts`` as json; it appears whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.part")

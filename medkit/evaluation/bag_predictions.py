@@ -48,7 +48,7 @@ class BagPrediction:
 
 
 def bag_prediction(sample: Mapping[str, Any]) -> BagPrediction:
-    """Read a predicted data sample, as a dictionary or as it is.
+    """Read a predicted data sample, as the dictionary that mmengine's evaluator makes of it.
 
     Raises:
         ConfigError: it is of another model, or of another number of instances than its labels.
@@ -61,7 +61,7 @@ def bag_prediction(sample: Mapping[str, Any]) -> BagPrediction:
             "(C,) of a bag: bags are judged for medkit.BagClassifier and medkit.ImageBagClassifier alone"
         )
     name = str(sample["slide_id"])
-    attention, truth = (_array(sample.get(key)) for key in ("attention", "instance_labels"))
+    attention, truth = _array(sample.get("attention")), _one_column(_array(sample.get("instance_labels")))
     if attention is not None and truth is not None and attention.shape != truth.shape:
         raise ConfigError(
             f"{name}: attention {attention.shape} and instance_labels {truth.shape}; expected one of each per instance"
@@ -117,6 +117,13 @@ def write_bag_predictions(
         named = [one.slide_id, one.case_id, label, classes[int(one.scores.argmax())]]
         rows.append([*(column[number] for column in more.values()), *named, *(f"{p:.6g}" for p in one.scores)])
     return write_csv(path, [head, *rows])
+
+
+def _one_column(truth: Any) -> Any:
+    """(K,) of (K,) or, where instances have several labels, (K, C): positive in any, negative in all, or unknown."""
+    if truth is None or truth.ndim != 2:
+        return truth
+    return np.where((truth == 1).any(axis=1), 1, np.where((truth < 0).any(axis=1), -1, 0))
 
 
 def _array(value: Any) -> Any:
