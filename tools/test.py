@@ -1,6 +1,9 @@
 """Test a detector: COCO AP, precision, recall and F1 per class, confusion matrix, sheet of predictions.
 
+Or a classifier of bags, such as slides: AUROC, balanced accuracy and F1 by patient, and a table of the bags.
+
 python tools/test.py configs/centernet_simsiam_liver.py work_dirs/centernet_simsiam_liver
+python tools/test.py configs/abmil_slides.py work_dirs/abmil_slides --best
 python tools/test.py configs/centernet_liver.py best.pth --score-thr 0.35 --out results
 bash tools/dist_test.sh configs/centernet_simsiam_liver.py work_dirs/centernet_simsiam_liver 4
 
@@ -58,7 +61,12 @@ def main() -> None:
     )
     out = args.out or (Path(args.work_dir) / args.split if args.work_dir else None)
     from medkit.apis.testing import test  # imports mmdet: not needed for --help or a wrong config
+    from medkit.apis.testing_bags import judges_bags, test_bags
 
+    if judges_bags(cfg, args.split):
+        settings = dict(out_dir=out, split=args.split, best=args.best, num_draws=args.draws, quick=args.quick)
+        test_bags(cfg, args.checkpoint, **settings)
+        return
     test(
         cfg,
         args.checkpoint,

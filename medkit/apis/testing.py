@@ -24,7 +24,7 @@ from medkit.errors import ConfigError, DatasetError, WeightsError
 from medkit.evaluation.metrics import LesionMetric
 from medkit.evaluation.report import IN_SAMPLE, LesionReport
 
-__all__ = ["best_checkpoint", "load_detector", "test"]
+__all__ = ["best_checkpoint", "check_splits", "init_distributed", "load_detector", "scoring_runner", "test"]
 
 
 def test(
@@ -66,10 +66,10 @@ def test(
     """
     checkpoint = best_checkpoint(checkpoint) if best else resolve_checkpoint(checkpoint)
     out = Path(out_dir) if out_dir is not None else checkpoint.parent / (split if keep_threshold else f"{split}_quick")
-    _init_distributed(cfg)
+    init_distributed(cfg)
     threshold = known_threshold(cfg, checkpoint, score_thr, split, thresholds)
     needs_val = threshold is None and split != "val"
-    _check(cfg, (split, "val") if needs_val else (split,))
+    check_splits(cfg, (split, "val") if needs_val else (split,))
     if needs_val:
         metric, _ = _score(cfg, checkpoint, "val", out, Threshold(None))
         threshold = choose(cfg, checkpoint, metric, keep_threshold, thresholds)
@@ -101,14 +101,14 @@ def best_checkpoint(folder: str | Path) -> Path:
     return found[0]
 
 
-def _init_distributed(cfg: Config) -> None:
+def init_distributed(cfg: Config) -> None:
     """Start the process group before the first decision, so that all processes take the same one."""
     prepare_cpu_processes(cfg)
     if cfg.get("launcher", "none") != "none" and not is_distributed():
         init_dist(cfg.launcher, **cfg.get("env_cfg", {}).get("dist_cfg", {}))
 
 
-def _check(cfg: Config, splits: Sequence[str]) -> None:
+def check_splits(cfg: Config, splits: Sequence[str]) -> None:
     """Refuse what would stop the run half-way."""
     for split in splits:
         if cfg.get(f"{split}_dataloader") is None:
@@ -124,19 +124,11 @@ def _score(
     cfg: Config, checkpoint: Path, split: str, out: Path, threshold: Threshold, num_draws: int = 0
 ) -> tuple[LesionMetric, dict[int, dict] | None]:
     """Run the detector over a split; return the metric and, if the data set tells, label -> category."""
-    cfg = copy.deepcopy(cfg)
     annotations = ann_file(cfg, split)
     metric_cfg = lesion_metric_config(cfg, split)
     metric_cfg.update(score_thr=threshold.value, score_thr_from=threshold.source, out_dir=None)
     metric_cfg.update(num_draws=num_draws, ann_file=None if annotations is None else str(annotations))
-    name = f"{checkpoint.stem}_{split}_{time.time_ns()}"  # mmengine keeps loggers and the like by this name
-    cfg.merge_from_dict(dict(work_dir=str(out), load_from=None, resume=False, experiment_name=name))
-    if cfg.get("visualizer"):
-        cfg.visualizer.name = name
-    cfg.test_dataloader, cfg.test_evaluator = cfg[f"{split}_dataloader"], [metric_cfg]
-    cfg.test_cfg = cfg.get("test_cfg") or ConfigDict(type="TestLoop")
-    cfg.custom_hooks = []  # they serve training; a checkpoint holds averaged weights already
-    runner = Runner.from_cfg(cfg)
+    runner = scoring_runner(cfg, split, metric_cfg, out, checkpoint.stem)
     load_detector(runner.model, checkpoint)
     runner.test()
     loop = runner.test_loop
@@ -145,6 +137,19 @@ def _score(
     if label_of is None:
         return loop.evaluator.metrics[0], None
     return loop.evaluator.metrics[0], _category_ids(label_of, dataset.metainfo["classes"], annotations)
+
+
+def scoring_runner(cfg: Config, split: str, metric_cfg: dict, out: Path, name: str) -> Runner:
+    """A runner whose ``test`` scores the model of ``cfg`` on a split with one metric; ``name`` is that of its logs."""
+    cfg = copy.deepcopy(cfg)
+    name = f"{name}_{split}_{time.time_ns()}"  # mmengine keeps loggers and the like by this name
+    cfg.merge_from_dict(dict(work_dir=str(out), load_from=None, resume=False, experiment_name=name))
+    if cfg.get("visualizer"):
+        cfg.visualizer.name = name
+    cfg.test_dataloader, cfg.test_evaluator = cfg[f"{split}_dataloader"], [metric_cfg]
+    cfg.test_cfg = cfg.get("test_cfg") or ConfigDict(type="TestLoop")
+    cfg.custom_hooks = []  # they serve training; a checkpoint holds averaged weights already
+    return Runner.from_cfg(cfg)
 
 
 def _category_ids(label_of: Mapping[int, int], classes: Sequence[str], path: Path | None) -> dict[int, dict]:
