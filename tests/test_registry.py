@@ -11,6 +11,7 @@ from medkit import registry
 from tests.anomaly_set import write_anomaly
 from tests.bank_set import write_banks
 from tests.graded import write_graded
+from tests.image_bag_set import write_image_bags
 from tests.models.selfsup import ssit_golden as ssit
 from tests.prepared import LIVER, write_prepared
 from tests.volume_set import write_volumes
@@ -62,6 +63,9 @@ ARGUMENTS: dict[str, dict] = {
         aggregator=dict(type="medkit.MLPMeanAggregator", in_channels=8, out_channels=8),
         projector=dict(type="medkit.GigaSSLProjector", in_channels=8, out_channels=8),
     ),
+    "ImageBagClassifier": dict(
+        backbone=RESNET, head=dict(type="medkit.ConcatTileMIL", in_channels=512, num_classes=2)
+    ),
     "PretrainedBackbone": dict(checkpoint="file.pth"),
     "FreezeAwareOptimWrapperConstructor": dict(
         optim_wrapper_cfg=dict(type="OptimWrapper", optimizer=dict(type="SGD", lr=0.1))
@@ -92,6 +96,10 @@ def test_module_can_be_built(name: str, type_: str, tmp_path: Path) -> None:
         root = write_anomaly(tmp_path, num=4)
         length = 8 if type_ == "AnomalyPairs" else 2
         assert len(reg.build(dict(type=f"medkit.{type_}", data_root=str(root)))) == length
+    elif type_ == "ImageBagDataset":
+        load = [dict(type="medkit.LoadMedicalImage")]
+        root = write_image_bags(tmp_path / "set", studies=4)
+        assert len(reg.build(dict(type="medkit.ImageBagDataset", data_root=str(root), pipeline=load))) == 4
     elif type_ == "VolumeDataset":
         root, size = write_volumes(tmp_path, subjects=4, visits=1), (16, 32, 16)
         assert len(reg.build(dict(type="medkit.VolumeDataset", data_root=str(root), target_size=size))) == 4

@@ -5,6 +5,7 @@ from medkit.data.anomaly_images import AnomalyImages, AnomalyPairs
 from medkit.data.bag_dataset import BagDataset
 from medkit.data.balanced_sampler import ClassBalancedSampler
 from medkit.data.feature_bank import FeatureBankDataset
+from medkit.data.image_bags import ImageBagDataset
 from medkit.data.lesion_dataset import LesionDataset
 from medkit.data.paired import ImageVectors
 from medkit.data.saliency_images import SaliencyImages
@@ -20,6 +21,7 @@ __all__ = [
     "BagDataset",
     "ClassBalancedSampler",
     "FeatureBankDataset",
+    "ImageBagDataset",
     "ImageVectors",
     "LesionDataset",
     "SaliencyImages",

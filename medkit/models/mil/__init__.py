@@ -11,6 +11,8 @@ from medkit.models.mil.dsmil import DSMIL
 from medkit.models.mil.gigassl import GigaSSL, GigaSSLProjector
 from medkit.models.mil.gigassl_aggregator import SparseStageAggregator
 from medkit.models.mil.gigassl_pooling import AttentionAggregator, MLPMeanAggregator
+from medkit.models.mil.image_bag_preprocessor import ImageBagPreprocessor
+from medkit.models.mil.image_bags import ImageBagClassifier
 from medkit.models.mil.masking import pad_bags, unpack_bags
 from medkit.models.mil.max_instance import MaxInstanceMIL
 from medkit.models.mil.nystrom import NystromAttention
@@ -37,6 +39,8 @@ __all__ = [
     "ConcatTileMIL",
     "GigaSSL",
     "GigaSSLProjector",
+    "ImageBagClassifier",
+    "ImageBagPreprocessor",
     "MILHead",
     "MILOutput",
     "MLPMeanAggregator",

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from medkit.errors import ConfigError
 from medkit.models.mil.base import MILHead, MILOutput
+from medkit.models.mil.masking import wide
 from medkit.registry import MODELS
 
 Inputs = dict[str, Tensor | None]
@@ -79,7 +80,7 @@ class BagClassifier(BaseModel):
         if mode == "tensor":
             return output
         samples = list(data_samples or [DataSample() for _ in range(len(mask))])
-        output = replace(output, logits=output.logits.float())  # of autocast
+        output = replace(output, logits=wide(output.logits))  # of autocast
         if mode == "loss":
             return self.losses(output, samples)
         if mode == "predict":
