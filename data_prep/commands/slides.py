@@ -61,7 +61,7 @@ def _line(row: dict) -> str:
     if row["status"] == FAILED:
         return f"{row['slide_id']}: FAILED: {row['reason']}"
     size = f"{row['width']} x {row['height']} px of {row['mpp']:g} um ({row['mpp_source']})"
-    return f"{row['slide_id']}: {size}, {row['tissue']:.0%} tissue, {row['tiles']} tiles"
+    return f"{row['slide_id']}: {size}, {row['tissue']:.1%} tissue, {row['tiles']} tiles"
 
 
 def parse_sizes(words: Sequence[str], slides: dict[str, Path]) -> PixelSizes:

@@ -227,10 +227,13 @@ def read_slides(out: str | Path) -> list[dict[str, str]]:
     """Rows of ``slides.csv`` whose slides were tiled.
 
     Raises:
-        ExportError: no such file.
+        ExportError: no such file, or no such row.
     """
     path = Path(out) / "slides.csv"
     if not path.is_file():
         raise ExportError(f"{path} does not exist; run `python -m data_prep slides IN {out}` first")
     with path.open(newline="", encoding="utf-8") as file:
-        return [row for row in csv.DictReader(file) if row["status"] == OK]
+        rows = [row for row in csv.DictReader(file) if row["status"] == OK]
+    if not rows:
+        raise ExportError(f"{path} has no slide that was tiled; its column reason says why")
+    return rows
