@@ -39,6 +39,8 @@ class BagDataset(Dataset):
         cases: keep the bags of these patients alone, whatever their split (cross-validation).
         in_channels: width that the model expects; None: any.
         needs_coords: the model cannot do without coordinates.
+        coords_unit: of the coordinates: ``px`` of level 0, or ``tile``, sides of a tile, in which a distance means the
+            same on slides of any scanner.
         num_classes: classes that the model has; 0: any number. With more, each needs a bag.
         max_instances: a bag that is longer gives so many of its instances, drawn anew each time; None: all.
         cache_mb: the bags are kept in memory where their features have at most so many MiB together.
@@ -64,6 +66,7 @@ class BagDataset(Dataset):
         cases: Sequence[str] | None = None,
         in_channels: int | None = None,
         needs_coords: bool = False,
+        coords_unit: str = "px",
         num_classes: int = 0,
         max_instances: int | None = None,
         cache_mb: float = 512,
@@ -78,6 +81,8 @@ class BagDataset(Dataset):
     ) -> None:
         if max_instances is not None and max_instances < 1:
             raise ConfigError(f"max_instances={max_instances}; expected 1 or more, or None for whole bags")
+        if coords_unit not in ("px", "tile"):
+            raise ConfigError(f"coords_unit={coords_unit!r}; expected 'px' or 'tile'")
         everything = read_bag_table(
             data_root,
             table=table,
@@ -88,9 +93,9 @@ class BagDataset(Dataset):
             fractions=fractions,
             seed=seed,
         )
-        shapes = check_files(everything, in_channels, needs_coords)
+        shapes = check_files(everything, in_channels, needs_coords, needs_side=needs_coords and coords_unit == "tile")
         self.bags = choose_bags(everything, split, cases, num_classes, indices)
-        self.max_instances = max_instances
+        self.max_instances, self.coords_unit = max_instances, coords_unit
         self.metainfo = {"classes": self.bags.classes}
         chosen = [shapes[file] for file in self.bags.files]
         total_mb = sum(shape.nbytes for shape in chosen) / MIB
@@ -121,8 +126,12 @@ class BagDataset(Dataset):
         if bag.instance_labels is not None:
             sample.set_field(torch.from_numpy(bag.instance_labels), "instance_labels")
         sample.set_metainfo({"slide_id": str(self.bags.ids[index]), "case_id": str(self.bags.cases[index])})
-        coords = None if bag.coords is None else torch.from_numpy(bag.coords.astype(np.float32))
-        return {"inputs": {"feats": torch.from_numpy(bag.features), "coords": coords}, "data_samples": sample}
+        inputs = {"feats": torch.from_numpy(bag.features), "coords": self._coords(bag)}
+        return {"inputs": inputs, "data_samples": sample}
+
+    def _coords(self, bag: Bag) -> torch.Tensor | None:
+        side = 1.0 if self.coords_unit == "px" else bag.side_px
+        return None if bag.coords is None or side is None else torch.from_numpy((bag.coords / side).astype(np.float32))
 
     def _drawn(self, bag: Bag) -> Bag:
         if self.max_instances is None or len(bag) <= self.max_instances:
@@ -131,12 +140,14 @@ class BagDataset(Dataset):
         return bag.take(chosen.sort().values.numpy())
 
 
-def check_files(table: BagTable, in_channels: int | None, needs_coords: bool) -> dict[str, BagShape]:
+def check_files(
+    table: BagTable, in_channels: int | None = None, needs_coords: bool = False, needs_side: bool = False
+) -> dict[str, BagShape]:
     """Shapes of all files of a table, by path.
 
     Raises:
-        DatasetError: files that cannot be read, have another width or lack the coordinates that are needed, a line for
-            each kind.
+        DatasetError: files that cannot be read, have another width or lack the coordinates, or the side of a tile, that
+            are needed; a line for each kind.
     """
     shapes: dict[str, BagShape] = {}
     faults: list[str] = []
@@ -146,7 +157,8 @@ def check_files(table: BagTable, in_channels: int | None, needs_coords: bool) ->
         except DatasetError as error:
             faults.append(str(error))
     more = [f"... and {len(faults) - SHOWN} more files"] if len(faults) > SHOWN else []
-    refuse_all(faults[:SHOWN] + more + _width_problems(shapes, in_channels) + _coord_problems(shapes, needs_coords))
+    faults = faults[:SHOWN] + more + _width_problems(shapes, in_channels)
+    refuse_all(faults + _coord_problems(shapes, needs_coords, needs_side))
     return shapes
 
 
@@ -164,11 +176,20 @@ def _width_problems(shapes: dict[str, BagShape], in_channels: int | None) -> lis
     ]
 
 
-def _coord_problems(shapes: dict[str, BagShape], needs_coords: bool) -> list[str]:
+def _coord_problems(shapes: dict[str, BagShape], needs_coords: bool, needs_side: bool) -> list[str]:
     bare = [Path(file).name for file, shape in shapes.items() if not shape.has_coords]
-    return complaint(
-        bare if needs_coords else [],
-        "the model needs the tiles' positions, and there are no coords for the features",
-        "CLAM's h5 has them, its pt only beside ../patches/ID.h5 or ../h5_files/ID.h5 with as many tiles; or take a "
-        "head without",
-    )
+    sideless = [Path(file).name for file, shape in shapes.items() if shape.has_coords and shape.side_px is None]
+    return [
+        *complaint(
+            bare if needs_coords else [],
+            "the model needs the tiles' positions, and there are no coords for the features",
+            "CLAM's h5 has them, its pt only beside ../patches/ID.h5 or ../h5_files/ID.h5 with as many tiles; or take "
+            "a head without",
+        ),
+        *complaint(
+            sideless if needs_side else [],
+            "coords_unit='tile', but the file does not say how large a tile is:",
+            "the attribute patch_size_level0 of coords, or ../patches/ID.h5 beside it; or coords_unit='px' and cell in "
+            "pixels of level 0",
+        ),
+    ]

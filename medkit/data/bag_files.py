@@ -54,11 +54,12 @@ class Bag:
 
 @dataclass(frozen=True)
 class BagShape:
-    """What a file holds, without its features: instances, width, whether there are coordinates, bytes of features."""
+    """What a file holds, without its features: instances, width, coordinates or not, side of a tile, bytes."""
 
     instances: int
     width: int
     has_coords: bool
+    side_px: float | None
     nbytes: int
 
 
@@ -99,7 +100,7 @@ def read_shape(path: str | Path) -> BagShape:
     shape = _features_shape(path, parts)
     size = min(np.dtype(parts["dtype"]).itemsize, 4) if "dtype" in parts else 4
     has_coords = _coords(path, parts, shape[0]) is not None
-    return BagShape(*shape, has_coords, nbytes=shape[0] * shape[1] * size)
+    return BagShape(*shape, has_coords, _side(path, parts), nbytes=shape[0] * shape[1] * size)
 
 
 def write_bag(path: str | Path, bag: Bag, attrs: Mapping[str, Any] | None = None) -> None:

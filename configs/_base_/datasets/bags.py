@@ -1,5 +1,5 @@
-# Bags of features, one file per slide, under one label: docs/mil.md. The folder holds bags.csv (slide_id, label and, where
-# wanted, case_id, split, file) and features/SLIDE.h5; CLAM's and DSMIL's own folders are read too.
+# Bags of features, one file per slide, under one label: docs/mil.md. The folder holds bags.csv (slide_id, label and,
+# where wanted, case_id, split, file) and features/SLIDE.h5; CLAM's and DSMIL's own folders are read too.
 data_root = 'data/slides/'
 in_channels = 1024  # width of the features, as the encoder gave them
 num_classes = 2
@@ -13,6 +13,7 @@ split_seed = 0
 val_split = 'val'
 test_split = 'test'
 needs_coords = False  # the head uses the tiles' positions
+coords_unit = 'px'  # of level 0; or 'tile': sides of a tile, the same tissue on slides of any scanner
 max_instances = None  # tiles of a slide in a training step, drawn anew; None: all
 balanced = True  # slides of each class equally often
 batch_size = 1  # slides, padded to the longest
@@ -24,6 +25,7 @@ bags = dict(
     data_root='${data_root}',
     in_channels='${in_channels}',
     needs_coords='${needs_coords}',
+    coords_unit='${coords_unit}',
     num_classes='${num_classes}',
     classes='${classes}',
     table='${table}',
