@@ -9,6 +9,7 @@ from torch import nn
 from data_prep.slide_phantom import SlideOptions, write_slides
 from medkit import registry
 from tests.anomaly_set import write_anomaly
+from tests.bag_set import write_bags
 from tests.bank_set import write_banks
 from tests.graded import write_graded
 from tests.image_bag_set import write_image_bags
@@ -26,6 +27,8 @@ ARGUMENTS: dict[str, dict] = {
         batch_size=2,
         num_classes=2,
     ),
+    "BagClassifier": dict(head=dict(type="medkit.ABMIL", in_channels=8, num_classes=2)),
+    "ClassBalancedSampler": dict(dataset=type("Labelled", (list,), {"labels": (0, 1)})("ab")),
     "CenterNetHead": dict(in_channels=8, feat_channels=8, num_classes=2),
     "ImageVectors": dict(vectors=dict(clinical=dict(columns=("diagnosis",)))),
     "LoadResized": dict(scale=(64, 64)),
@@ -100,6 +103,8 @@ def test_module_can_be_built(name: str, type_: str, tmp_path: Path) -> None:
         load = [dict(type="medkit.LoadMedicalImage")]
         root = write_image_bags(tmp_path / "set", studies=4)
         assert len(reg.build(dict(type="medkit.ImageBagDataset", data_root=str(root), pipeline=load))) == 4
+    elif type_ == "BagDataset":
+        assert len(reg.build(dict(type="medkit.BagDataset", data_root=str(write_bags(tmp_path, cases=4))))) == 8
     elif type_ == "VolumeDataset":
         root, size = write_volumes(tmp_path, subjects=4, visits=1), (16, 32, 16)
         assert len(reg.build(dict(type="medkit.VolumeDataset", data_root=str(root), target_size=size))) == 4
