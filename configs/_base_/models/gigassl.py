@@ -23,6 +23,7 @@ model = dict(
     type='medkit.GigaSSL',
     aggregator='${aggregators[aggregator]}',
     projector=dict(type='medkit.GigaSSLProjector', in_channels='${embedding}', out_channels='${projection}'),
+    num_tiles='${num_tiles}',
     temperature='${temperature}',
     augmentation=dict(rotation=True, flip=True, zoom=(0.7, 1.3), shift=1.0),
 )

@@ -45,9 +45,13 @@ class GigaSSL(BaseModel):
     A bag is ``dict(feats (B, K, D), coords (B, K, 2))``, with ``coords`` in the unit of the aggregator's ``cell``, and
     may have ``mask (B, K)``. The two views pass the network one after the other: batch norm sees one at a time.
 
+    The buffer ``trained_with`` tells a checkpoint's K and cell (0: no map). Embeddings of other bags are of another
+    kind: more tiles are nearer to each other than the kernels have ever seen them.
+
     Args:
         aggregator: config of a `medkit.SparseStageAggregator`, `medkit.MLPMeanAggregator`, ...
         projector: config of what stands between the embedding and the loss.
+        num_tiles: K, tiles of a view.
         temperature: divides the cosines.
         augmentation: arguments of `MapAugmentation` for the coordinates of either view; None: none.
         data_preprocessor: of mmengine's `BaseModel`; default: moves the data to the device.
@@ -61,6 +65,7 @@ class GigaSSL(BaseModel):
         self,
         aggregator: dict,
         projector: dict,
+        num_tiles: int = 5,
         temperature: float = 0.05,
         augmentation: dict | None = None,
         data_preprocessor: dict | None = None,
@@ -70,7 +75,9 @@ class GigaSSL(BaseModel):
         if not temperature > 0:
             raise ConfigError(f"GigaSSL: temperature={temperature}; give a number above 0, such as 0.05")
         self.aggregator, self.projector = MODELS.build(aggregator), MODELS.build(projector)
-        self.temperature = temperature
+        self.temperature, self.num_tiles = temperature, num_tiles
+        how = [num_tiles, getattr(self.aggregator, "cell", 0.0)]
+        self.register_buffer("trained_with", torch.tensor(how, dtype=torch.float64))
         self.augment = None if augmentation is None else MapAugmentation(**augmentation)
 
     def forward(self, inputs: Any, data_samples: list | None = None, mode: str = "tensor") -> Any:
@@ -96,6 +103,8 @@ class GigaSSL(BaseModel):
                 f"GigaSSL got {len(views)} view(s) of {len(views[0]['feats'])} slide(s); expected two views of 2 "
                 "slides or more, whose others are the negatives: raise batch_size"
             )
+        if (found := views[0]["feats"].shape[1]) != self.num_tiles:
+            raise ConfigError(f"GigaSSL: views of {found} tiles, num_tiles={self.num_tiles}; set both to the same")
         outputs, near = [], []
         for view in views:
             embedding, extra = self.aggregator(view["feats"], self._augmented(view.get("coords")), view.get("mask"))
