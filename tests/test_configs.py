@@ -14,8 +14,10 @@ from medkit.apis.training import train
 from medkit.engine import load_backbone, read_checkpoint
 from medkit.errors import WeightsError
 from tests.anomaly_set import write_anomaly
+from tests.bag_set import WIDTH, write_bags
 from tests.bank_set import write_banks
 from tests.graded import write_graded
+from tests.image_bag_set import write_image_bags
 from tests.prepared import LIVER, write_prepared
 from tests.vectors import write_scored
 from tests.volume_set import write_volumes
@@ -26,7 +28,9 @@ METHODS = ("healthygan_", "ganomaly_", "alad_", "alocc_", "fanogan_", "padim_", 
 ANOMALY = sorted(path for path in CONFIGS.glob("*.py") if path.stem.startswith(METHODS))
 VOLUMES = sorted(CONFIGS.glob("cae3d_*.py"))
 GIGASSL = sorted(CONFIGS.glob("gigassl_*.py"))
-SSL = sorted(set(CONFIGS.glob("*.py")) - set(DETECTION) - set(ANOMALY) - set(VOLUMES) - set(GIGASSL))
+IMAGE_BAGS = sorted([*CONFIGS.glob("*_images.py"), *CONFIGS.glob("*_slices.py")])
+BAGS = sorted(path for path in CONFIGS.glob("*_slides.py") if "datasets/bags.py" in path.read_text())
+SSL = sorted(set(CONFIGS.glob("*.py")) - {*DETECTION, *ANOMALY, *VOLUMES, *GIGASSL, *IMAGE_BAGS, *BAGS})
 # Which data a pre-training config gets: pattern of its name -> fixture, the first that fits.
 SSL_DATA = {
     "contig_fundus": "scored",
@@ -151,3 +155,27 @@ def test_gigassl_config(path: Path, aggregator: str, tmp_path: Path) -> None:
     run(path, root, tmp_path / "run", aggregator=aggregator, features=6, embedding=16, projection=8)
     rows = (tmp_path / "run" / "metrics.csv").read_text()
     assert "selfsup/std_ratio" in rows and ("neighbours" in rows) == (aggregator == "sparse")
+
+
+@pytest.mark.parametrize("path", IMAGE_BAGS, ids=lambda p: p.stem)
+def test_image_bag_config(path: Path, tmp_path: Path) -> None:
+    num_classes = load_config(path).num_classes
+    root = write_image_bags(tmp_path / "set", studies=4 * num_classes, num_classes=num_classes)
+    smaller = {"encoder.base_channels": 8, "encoder.stem_channels": 8, "features": 64}
+    run(path, root, tmp_path / "run", **smaller)
+    assert ("kappa" in (tmp_path / "run" / "metrics.csv").read_text()) == ("attention" in path.stem)
+    if path.stem.endswith("_slices"):  # labels of slices, and a backbone trained before, whose statistics stay
+        again = dict(pretrained=str(tmp_path / "run"), instance_classes=1)
+        run(path, root, tmp_path / "again", **smaller, **again)
+        assert "loss_instance" in (tmp_path / "again" / "metrics.csv").read_text()
+        first, second = (read_checkpoint(tmp_path / name)["state_dict"] for name in ("run", "again"))
+        assert all(torch.equal(first[name], second[name]) for name in first if "running" in name)
+
+
+
+@pytest.mark.parametrize("path", BAGS, ids=lambda p: p.stem)
+def test_bag_config(path: Path, tmp_path: Path) -> None:
+    root = write_bags(tmp_path / "set", cases=8)
+    smaller = {"model.head.embed_channels": 32} if path.stem.startswith("transmil") else {}  # its pseudo-inverse
+    run(path, root, tmp_path / "run", in_channels=WIDTH, **smaller)
+    assert "bags/accuracy" in (tmp_path / "run" / "metrics.csv").read_text()
