@@ -120,6 +120,8 @@ def _notes(results: Sequence[BagCrossval], drawn: Sequence[Bootstrap], settings:
         "All held out together ranks probabilities of different models against each other; where folds are calibrated "
         "differently it may lie below the folds' mean.",
     ]
+    if any(len(set(one.interval("auroc", LEVEL))) == 1 for one in drawn):
+        notes.append("An interval of one point comes of drawing from a perfect result; it does not mean certainty.")
     if any("instance_auc" in one for one in first.scores):
         notes.append("Instance AUC: attention against the instances' labels within each bag that holds both kinds.")
     told = {one.name: [record.facts.get("train_seconds") or np.nan for record in one.records] for one in results}

@@ -1,4 +1,4 @@
-"""Cross-validation of bags end to end: no patient on both sides, the csv of all held-out bags, taken up again, faults."""
+"""Cross-validation of bags end to end: no patient on both sides, files, taken up again, compared, faults."""
 
 import csv
 import json
@@ -20,7 +20,7 @@ from tests.bag_set import WIDTH, write_bags
 
 REPO = Path(__file__).resolve().parents[2]
 ABMIL = REPO / "configs/abmil_slides.py"
-TINY = {"in_channels": WIDTH, "num_workers": 0, "max_epochs": 2}
+TINY = {"in_channels": WIDTH, "num_workers": 0, "max_epochs": 1}
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def test_faults_are_named(slides: Path, pooling: Path, tmp_path: Path) -> None:
     settings = CrossvalSettings((str(ABMIL),), str(tmp_path), 5, data_root=str(slides), cfg_options=TINY)
     with pytest.raises(DatasetError, match="4 subjects, fewer than 5 folds"):
         run_bag_crossval(settings)
-    with pytest.raises(ConfigError, match="VolumeDataset, medkit.BagDataset and medkit.ImageBagDataset"):
+    with pytest.raises(ConfigError, match=r"VolumeDataset, medkit\.BagDataset and medkit\.ImageBagDataset"):
         cross_validate(CrossvalSettings((str(REPO / "configs/simsiam_liver.py"),), str(tmp_path)))
     other = tmp_path / "max_slides.py"
     other.write_text(f"_base_ = ['{pooling}']\nval_evaluator = dict(aggregation='max')\n"
