@@ -7,10 +7,12 @@ Command: ``python tools/train.py configs/concat_tile_images.py --data-root DIR``
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 
 import torch
+from mmengine.logging import print_log
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -74,6 +76,7 @@ class ImageBagClassifier(BagClassifier):
         self.chunk_size, self.checkpointing = chunk_size, checkpointing
         self.frozen_bn, self.frozen, self.pretrained = frozen_bn, frozen, pretrained
         self.loss_weights = dict(loss_weights or {})
+        self._trained_before = bool(pretrained) or "Pretrained" in str(backbone.get("init_cfg"))
         if frozen:
             self.backbone.requires_grad_(False)
 
@@ -83,6 +86,13 @@ class ImageBagClassifier(BagClassifier):
         if self.pretrained:
             load = WEIGHT_INITIALIZERS.build(dict(type="medkit.PretrainedBackbone", checkpoint=str(self.pretrained)))
             load(self.backbone)
+        elif (self.frozen or self.frozen_bn) and not self._trained_before:
+            print_log(
+                f"ImageBagClassifier: frozen={self.frozen}, frozen_bn={self.frozen_bn}, but the backbone starts at "
+                "random (pretrained=None): what is frozen has learnt nothing; give a run folder, or train it",
+                logger="current",
+                level=logging.WARNING,
+            )
 
     def train(self, mode: bool = True) -> ImageBagClassifier:
         """A frozen backbone, and frozen batch norms, stay in evaluation mode."""
