@@ -28,14 +28,15 @@ def test_as_scikit_learn(seed: int, num_classes: int) -> None:
     labels = rng.integers(0, num_classes, 50)
     scores = rng.dirichlet(np.ones(num_classes), 50).round(1)  # many ties
     scores /= scores.sum(1, keepdims=True)
-    found, given = bag_metrics(labels, scores), (labels, scores.argmax(1))
+    found, given = bag_metrics(labels, scores, ordinal=True), (labels, scores.argmax(1))
     wanted = {
         "auroc": sk.roc_auc_score(labels, scores if num_classes > 2 else scores[:, 1], multi_class="ovr"),
         "balanced_accuracy": sk.balanced_accuracy_score(*given),
         "f1": sk.f1_score(*given, average="macro"),
         "accuracy": sk.accuracy_score(*given),
+        "kappa": sk.cohen_kappa_score(*given, weights="quadratic"),
     } | {f"f1_{c}": value for c, value in enumerate(sk.f1_score(*given, average=None))}
-    assert set(found) == set(wanted)
+    assert set(found) == set(wanted) and "kappa" not in bag_metrics(labels, scores)
     for name, value in wanted.items():
         assert found[name] == pytest.approx(value, abs=1e-12), name
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .bootstrap import Bootstrap
-from .grading import accuracy, auroc, balanced_accuracy, grade_matrix
+from .grading import accuracy, auroc, balanced_accuracy, grade_matrix, kappa
 from .resampling import resample
 
 __all__ = [
@@ -108,8 +108,10 @@ def class_auroc(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
     return np.array([float(auroc((labels == c).astype(int), scores[:, c])) for c in range(scores.shape[1])])
 
 
-def bag_metrics(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """`BAG_METRICS` and ``f1_0``, ``f1_1``, ...: scalars, or ``(B,)`` each with weights.
+def bag_metrics(
+    labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None, *, ordinal: bool = False
+) -> dict[str, np.ndarray]:
+    """`BAG_METRICS` and ``f1_0``, ``f1_1``, ...: scalars, or ``(B,)`` each with weights; of grades ``kappa`` too.
 
     AUROC is that of class 1 with two classes, else each class against the rest, the mean over the classes that have
     one (`class_auroc`); nan where none has. Macro F1 is the mean over the classes that are true or named, as
@@ -119,6 +121,7 @@ def bag_metrics(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | No
         labels: ``(N,)`` in 0..C-1.
         scores: ``(N, C)`` probabilities; the highest names the class.
         weights: ``(B, N)`` of the rows.
+        ordinal: the classes have an order: quadratic weighted ``kappa``.
     """
     num_classes = scores.shape[1]
     matrix = grade_matrix(labels, scores.argmax(axis=1), num_classes, weights)
@@ -127,15 +130,17 @@ def bag_metrics(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | No
     macro = np.where(known, f1, 0).sum(-1) / np.maximum(known.sum(-1), 1)
     ranked = auroc(labels, scores[:, 1] if num_classes == 2 else scores, weights)
     values = (ranked, balanced_accuracy(matrix), macro, accuracy(matrix))
-    return dict(zip(BAG_METRICS, values, strict=True)) | {f"f1_{c}": f1[..., c] for c in range(num_classes)}
+    found = dict(zip(BAG_METRICS, values, strict=True)) | {f"f1_{c}": f1[..., c] for c in range(num_classes)}
+    return found | ({"kappa": kappa(matrix)} if ordinal else {})
 
 
-def bag_bootstrap(judged: BagScores, num_draws: int = 1000, seed: int = 0) -> Bootstrap:
+def bag_bootstrap(judged: BagScores, num_draws: int = 1000, seed: int = 0, *, ordinal: bool = False) -> Bootstrap:
     """`bag_metrics` with draws of patients; two models on the same bags are compared with `bootstrap.compare`."""
     taken = resample(judged.cases.tolist(), len(judged.ids), num_draws, seed)
-    estimates = {name: float(value) for name, value in bag_metrics(judged.labels, judged.scores).items()}
+    whole = bag_metrics(judged.labels, judged.scores, ordinal=ordinal)
+    estimates = {name: float(value) for name, value in whole.items()}
     parts = [
-        bag_metrics(judged.labels, judged.scores, taken.weights[at : at + DRAWS_AT_ONCE])
+        bag_metrics(judged.labels, judged.scores, taken.weights[at : at + DRAWS_AT_ONCE], ordinal=ordinal)
         for at in range(0, num_draws, DRAWS_AT_ONCE)
     ]
     return Bootstrap(estimates, {n: np.concatenate([part[n] for part in parts]) for n in estimates}, taken)

@@ -48,6 +48,7 @@ class BagMetric(BaseMetric):
     Args:
         aggregation: 'mean' of the probabilities of a patient's bags, 'max', or 'none': bag by bag, see `by_patient`.
         num_draws: draws of patients for the intervals; 0, as while training, gives none.
+        ordinal: the classes are grades: also ``kappa``, with quadratic weights.
         out_file: csv of all bags (slide_id, case_id, label, predicted, probabilities); None writes nothing.
         collect_device: 'cpu' or 'gpu', as in mmengine.
         collect_dir: as in mmengine.
@@ -64,6 +65,7 @@ class BagMetric(BaseMetric):
         self,
         aggregation: str = "mean",
         num_draws: int = 0,
+        ordinal: bool = False,
         out_file: str | None = None,
         collect_device: str = "cpu",
         collect_dir: str | None = None,
@@ -75,6 +77,7 @@ class BagMetric(BaseMetric):
                 f"{', '.join(AGGREGATIONS)}, and 0 or more draws"
             )
         self.aggregation, self.num_draws, self.out_file = aggregation, num_draws, out_file
+        self.ordinal = ordinal
         self.predictions: list[BagPrediction] = []
         self.judged: BagScores | None = None
         self.intervals: dict[str, tuple[float, float]] = {}
@@ -95,10 +98,10 @@ class BagMetric(BaseMetric):
             write_bag_predictions(self.out_file, results, classes)
         self._say_undefined(self.judged, classes)
         named = {f"f1_{number}": f"f1_{name}" for number, name in enumerate(classes)}
-        values = bag_metrics(self.judged.labels, self.judged.scores)
+        values = bag_metrics(self.judged.labels, self.judged.scores, ordinal=self.ordinal)
         self.intervals = {}
         if self.num_draws:
-            drawn = bag_bootstrap(self.judged, self.num_draws)
+            drawn = bag_bootstrap(self.judged, self.num_draws, ordinal=self.ordinal)
             self.intervals = {named.get(name, name): drawn.interval(name) for name in drawn.draws}
         return {named.get(name, name): float(value) for name, value in values.items()} | _instances(results)
 
