@@ -16,6 +16,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from scipy.ndimage import map_coordinates
 
 from ..errors import DataPrepError, OptionError, SlideError
 
@@ -91,19 +92,20 @@ def place_tiles(size: tuple[int, int], side: int, tissue: np.ndarray, tiling: Ti
     xs, ys = (np.arange(0, whole - side + 1, step) for whole in size)
     x, y = (part.ravel() for part in np.meshgrid(xs, ys))
     share = _share(tissue, x, y, side, size)
-    return np.stack([x, y], axis=1)[share >= max(tiling.min_tissue, 1e-6)].astype(np.int64)
+    return np.stack([x, y], axis=1)[share >= max(tiling.min_tissue, 2e-6) - 1e-6].astype(np.int64)
 
 
 def _share(tissue: np.ndarray, x: np.ndarray, y: np.ndarray, side: int, size: tuple[int, int]) -> np.ndarray:
-    """Share of tissue (N,) in squares, to the pixel of the mask."""
+    """Share of tissue (N,) in squares; pixels of the mask count by the part that lies inside."""
     height, width = tissue.shape
-    sums = cv2.integral(tissue.astype(np.uint8))  # (h + 1, w + 1)
-    left, top = np.round(x * width / size[0]).astype(int), np.round(y * height / size[1]).astype(int)
-    right = np.maximum(np.round((x + side) * width / size[0]).astype(int), left + 1).clip(max=width)
-    low = np.maximum(np.round((y + side) * height / size[1]).astype(int), top + 1).clip(max=height)
-    left, top = np.minimum(left, right - 1), np.minimum(top, low - 1)
-    inside = sums[low, right] - sums[top, right] - sums[low, left] + sums[top, left]
-    return inside / ((right - left) * (low - top))
+    sums = cv2.integral(tissue.astype(np.uint8)).astype(np.float64)  # (h + 1, w + 1)
+
+    def above_left(right: np.ndarray, low: np.ndarray) -> np.ndarray:
+        return map_coordinates(sums, (low * height / size[1], right * width / size[0]), order=1, mode="nearest")
+
+    right, low = x + side, y + side
+    inside = above_left(right, low) - above_left(x, low) - above_left(right, y) + above_left(x, y)
+    return inside * size[0] * size[1] / (width * height * side**2)
 
 
 def write_patches(path: Path, patches: Patches, attrs: Mapping[str, Any] | None = None) -> None:

@@ -21,6 +21,7 @@ PEN_REACH_UM = 200.0  # so far from sure ink, what might be ink is ink
 INKS = {
     "green": ((35, 100), 40, (30, 125), 25),
     "blue": ((100, 118), 85, (95, 122), 25),
+    "deep blue": ((100, 124), 150, (95, 126), 60),
     "red": ((172, 8), 165, (167, 12), 90),
 }
 
