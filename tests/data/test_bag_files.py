@@ -99,7 +99,7 @@ WRONG = {
     "flat": (dict(features=np.ones(4)), r"shape \(4,\); expected \(instances, channels\)"),
     "coords": (dict(features=np.ones((4, 3)), coords=np.ones((3, 2))), r"\(3, 2\); expected \(4, 2\)"),
     "coords nan": (dict(features=np.ones((2, 3)), coords=np.full((2, 2), np.nan)), "coords` holds values that are not"),
-    "labels": (dict(features=np.ones((2, 3)), instance_labels=[0, 2]), "expected .* 1 positive, 0 negative, -1 unknown"),
+    "labels": (dict(features=np.ones((2, 3)), instance_labels=[0, 2]), "expected .* -1 unknown"),
     "nan": (dict(features=[[1.0], [np.nan]]), "instance 1 are not finite"),
     "text": (dict(features=np.array([[b"a"]])), "expected float16 or float32"),
 }
