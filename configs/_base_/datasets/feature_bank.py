@@ -4,7 +4,7 @@ split = 'train'  # None: all slides, those that the probe is tested on too
 num_tiles = 5  # of a view; embeddings are made of as many
 feature_dropout = 0.1  # share of the channels that a view of an ordinary bag loses; banks lose none
 side_px = None  # side of a tile in level-0 pixels, for bags that do not say theirs
-batch_size = 256
+batch_size = 256  # at most the number of patients
 num_workers = 2
 
 train_dataloader = dict(
