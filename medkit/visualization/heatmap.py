@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COLORMAP", "Canvas", "attention_ranks", "canvas_of_tiles", "paint_tiles", "plot_heatmap", "tiles_geojson"]
 
-COLORMAP = "inferno"
+COLORMAP = "turbo"  # ends in dark red: a pale end is lost on pale tissue
 CANVAS_PX = 1024  # longer side of a canvas without a thumbnail
 BANDS = 10  # classes of ranks in QuPath
 
@@ -90,10 +90,11 @@ def plot_heatmap(
     height, width = ranks.shape
     figure = new_figure(10.5, float(np.clip(4.6 * height / width, 2.2, 9)) + 0.9)
     sides = figure.subplots(1, 2)
+    outlined = truth is not None and np.nansum(truth) > 0
     for axes in sides:
         axes.imshow(canvas.image, interpolation="nearest")
-        if truth is not None and np.nansum(truth) > 0:
-            axes.contour(np.nan_to_num(truth), [0.5], colors="lime", linewidths=0.9)
+        if outlined:
+            axes.contour(np.nan_to_num(truth), [0.5], colors="black", linewidths=1.2)
         axes.set(xticks=[], yticks=[])
     drawn = sides[1].imshow(np.ma.masked_invalid(ranks), cmap=COLORMAP, vmin=0, vmax=1, alpha=0.65,
                             interpolation="nearest")  # fmt: skip
@@ -101,7 +102,7 @@ def plot_heatmap(
     bar.set_label("rank of attention among the slide's tiles", fontsize=8)
     bar.set_ticks([0, 0.5, 1], labels=["lowest", "middle", "highest"])
     figure.suptitle(title, fontsize=10)
-    figure.supxlabel(note, fontsize=7)
+    figure.supxlabel("; ".join(filter(None, [note, "outlined: positive by their labels" * outlined])), fontsize=7)
     return figure
 
 
