@@ -132,7 +132,8 @@ def encode_tiles(
             pixels = torch.from_numpy(images).to(device).permute(0, 3, 1, 2)  # (B, 3, H, W) uint8
             found.append(module((pixels - mean) / std).float().cpu().numpy())
     features = np.concatenate(found)
-    features = features.astype(np.float16) if half else features
+    with np.errstate(over="ignore"):  # what float16 cannot hold is named below
+        features = features.astype(np.float16) if half else features
     if not np.isfinite(features).all():
         raise DatasetError(
             "features are not finite; " + ("extract them without half precision" if half else "look at the checkpoint")
