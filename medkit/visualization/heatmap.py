@@ -90,11 +90,11 @@ def plot_heatmap(
     height, width = ranks.shape
     figure = new_figure(10.5, float(np.clip(4.6 * height / width, 2.2, 9)) + 0.9)
     sides = figure.subplots(1, 2)
-    outlined = truth is not None and np.nansum(truth) > 0
+    positive = None if truth is None or not np.nansum(truth) else np.nan_to_num(truth)
     for axes in sides:
         axes.imshow(canvas.image, interpolation="nearest")
-        if outlined:
-            axes.contour(np.nan_to_num(truth), [0.5], colors="black", linewidths=1.2)
+        if positive is not None:
+            axes.contour(positive, [0.5], colors="black", linewidths=1.2)
         axes.set(xticks=[], yticks=[])
     drawn = sides[1].imshow(np.ma.masked_invalid(ranks), cmap=COLORMAP, vmin=0, vmax=1, alpha=0.65,
                             interpolation="nearest")  # fmt: skip
@@ -102,7 +102,8 @@ def plot_heatmap(
     bar.set_label("rank of attention among the slide's tiles", fontsize=8)
     bar.set_ticks([0, 0.5, 1], labels=["lowest", "middle", "highest"])
     figure.suptitle(title, fontsize=10)
-    figure.supxlabel("; ".join(filter(None, [note, "outlined: positive by their labels" * outlined])), fontsize=7)
+    outlined = "" if positive is None else "outlined: positive by their labels"
+    figure.supxlabel("; ".join(filter(None, [note, outlined])), fontsize=7)
     return figure
 
 
