@@ -28,6 +28,7 @@ from medkit.data.study_images import (
     read_image_table,
     read_weights,
     refuse_bad_images,
+    refuse_shared,
 )
 from medkit.errors import ConfigError, DatasetError
 from medkit.registry import DATASETS
@@ -103,8 +104,8 @@ class ImageBagDataset(Dataset):
             seed=seed,
             files=False,
         )
+        self.studies = studies_of(everything)
         self.bags = choose_bags(everything, split, cases, num_classes, indices)
-        self.studies = studies_of(self.bags)
         self.weights = read_weights(Path(data_root, table or "bags.csv"))
         if check_images:
             files = (str(file) for study in self.bags.ids for file in self.studies[study].files)
@@ -178,7 +179,7 @@ def studies_of(bags: BagTable) -> dict[str, StudyImages]:
     """The images of each bag, from images.csv or from folders.
 
     Raises:
-        DatasetError: a bag has none; see `read_image_table`, `images_of_folders`.
+        DatasetError: a bag has none, or two splits share one; see `read_image_table`, `images_of_folders`.
     """
     root = Path(bags.root)
     if not (root / TABLE).is_file():
@@ -186,6 +187,7 @@ def studies_of(bags: BagTable) -> dict[str, StudyImages]:
         return images_of_folders({study: root / (file or f"images/{study}") for study, file in named.items()})
     found = read_image_table(root / TABLE)
     refuse(set(bags.ids.tolist()) - set(found), f"{root / TABLE} has no image of the study", "rows for it, or no label")
+    refuse_shared(found, dict(zip(bags.ids.tolist(), bags.splits.tolist(), strict=True)))
     return found
 
 

@@ -49,11 +49,12 @@ def read_image_table(path: str | Path) -> dict[str, StudyImages]:
     ``label`` or several ``label_NAME`` (1, 0, or nothing where unknown).
 
     Raises:
-        DatasetError: a column or a value is missing, an order or a label is none, a file or an order is there twice.
+        DatasetError: a column or a value is missing, an order or a label is none, a study has a file or an order twice.
     """
     path = Path(path)
     names, rows = _read(path)
-    refuse(doubled(row["file"] for row in rows), f"{path} lists twice", "a row for each image")
+    twice = doubled(f"{row['file']} of {row['slide_id']}" for row in rows)
+    refuse(twice, f"{path} lists twice", "a row for each image of a study")
     studies: dict[str, list[dict[str, str]]] = defaultdict(list)
     for row in rows:
         studies[row["slide_id"]].append(row)
@@ -77,6 +78,18 @@ def read_weights(path: str | Path) -> dict[str, float]:
     wrong = (study for study, weight in found.items() if not 0 < weight < math.inf)
     refuse(wrong, f"{path} has no weight for the study", "a number above 0 in every row, or no column weight")
     return found
+
+
+def refuse_shared(studies: Mapping[str, StudyImages], split_of: Mapping[str, str]) -> None:
+    """Name images that are in studies of two splits.
+
+    Raises:
+        DatasetError: there is one.
+    """
+    seen: dict[str, str] = {}
+    pairs = ((str(file), split_of[study]) for study in split_of for file in studies[study].files)
+    shared = {file for file, split in pairs if seen.setdefault(file, split) != split}
+    refuse(shared, "in studies of two splits is the image", "each image in one split; divide the studies again")
 
 
 def images_of_folders(folders: Mapping[str, Path]) -> dict[str, StudyImages]:

@@ -174,6 +174,20 @@ def test_a_bad_row_of_images_is_named(table: Path, change: dict, says: str | Non
             make(table)
 
 
+def test_an_image_is_in_one_split(table: Path) -> None:
+    """Two studies of one split may share an image, such as bags drawn from a pool of tiles."""
+    rows = read_rows(table / "images.csv")
+    of = {study: next(row for row in rows if row["slide_id"] == study) for study in ("s00", "s01", "s07")}
+    write_rows(table / "images.csv", [*rows, of["s00"] | dict(slide_id="s02", order=99)])
+    assert len(make(table)[2]["inputs"]) == 6
+    write_rows(table / "images.csv", [*rows, of["s00"] | dict(slide_id="s07", order=99)])
+    with pytest.raises(DatasetError, match=r"in studies of two splits is the image '.*images/s00/"):
+        make(table, split="train")
+    write_rows(table / "images.csv", [*rows, of["s01"]])
+    with pytest.raises(DatasetError, match=r"lists twice 'images/s01/\d+.png of s01'"):
+        make(table)
+
+
 def test_studies_without_images_are_named(table: Path) -> None:
     rows = [row for row in read_rows(table / "images.csv") if row["slide_id"] != "s01"]
     write_rows(table / "images.csv", rows)
