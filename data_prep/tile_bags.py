@@ -1,6 +1,6 @@
 """Bags made of single tiles of known kind: the label says whether a bag holds one kind among the others.
 
-Two commands with an encoder between them:
+The first two commands have an encoder between them:
 
 - ``python -m data_prep.tile_bags split TILES OUT --group source_tile_cluster`` reads ``*.csv`` of TILES (columns
   ``image,label`` and the group) and writes OUT with ``images/`` and ``labels.csv``, as self-supervised training and
@@ -10,6 +10,8 @@ Two commands with an encoder between them:
   features: all background in negative bags, and 1 to ``--most`` positive tiles in the others. With ``--decoy KIND`` all
   bags also hold as many tiles of a third kind. A bag's tiles are of its split; tiles recur in other bags of it, so the
   test set is as large as its groups, not its bags.
+- ``python -m data_prep.tile_bags images OUT --positive lung_aca --background lung_n --size 8`` draws bags of the tiles
+  themselves, for training end to end: ``bags.csv`` and ``images.csv`` in OUT, without an encoder.
 """
 
 from __future__ import annotations
@@ -33,7 +35,11 @@ LABELS = ("negative", "positive")
 
 @dataclass(frozen=True)
 class TileBagOptions:
-    """Kinds, bags of each split (half of them positive), tiles of a bag, and most positive tiles."""
+    """Kinds, bags of each split (half of them positive), tiles of a bag, and most positive tiles.
+
+    Raises:
+        OptionError: a number is out of range.
+    """
 
     positive: str
     background: str
@@ -43,6 +49,10 @@ class TileBagOptions:
     test: int = 60
     size: int = 20
     most: int = 3
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.most < self.size / 2 or min(self.train, self.val, self.test) < 0:
+            raise OptionError(f"{self}; expected 1 <= most < size / 2 and no negative number of bags")
 
 
 def split_tiles(tiles: str | Path, out: str | Path, group: str = "", seed: int = 0) -> list[dict[str, str]]:
@@ -74,11 +84,39 @@ def tile_bags(features: str | Path, options: TileBagOptions, seed: int = 0) -> I
 
     Raises:
         ExportError: a file is missing, or a split has too few tiles of a kind.
-        OptionError: a number is out of range.
     """
-    if not 1 <= options.most < options.size / 2 or min(options.train, options.val, options.test) < 0:
-        raise OptionError(f"{options}; expected 1 <= most < size / 2 and no negative number of bags")
     values, kinds, splits = _features(Path(features))
+    for name, label, split, rows in _draws(kinds, splits, options, seed, features):
+        yield DrawnBag(name, label, split, values[rows], kinds[rows] == options.positive)
+
+
+def image_bags(folder: str | Path, options: TileBagOptions, seed: int = 0) -> list[dict[str, str]]:
+    """Write ``bags.csv`` and ``images.csv``, bags of the tiles of `split_tiles`, beside its table; rows of the bags.
+
+    Raises:
+        ExportError: as `tile_bags`.
+    """
+    folder = Path(folder)
+    if not (folder / "labels.csv").is_file():
+        raise ExportError(f"{folder}/labels.csv is missing; write it with python -m data_prep.tile_bags split")
+    with (folder / "labels.csv").open(encoding="utf-8", newline="") as file:
+        names, splits = zip(*((row["image"], row["split"]) for row in csv.DictReader(file)), strict=True)
+    kinds = np.array([Path(name).parent.name for name in names])
+    bags, images = [], []
+    for bag, label, split, rows in _draws(kinds, np.array(splits), options, seed, folder):
+        bags.append({"slide_id": bag, "label": label, "split": split})
+        for row in rows:
+            known = str(int(kinds[row] == options.positive))
+            images.append({"slide_id": bag, "file": f"images/{names[row]}", "label": known})
+    _write_csv(folder / "bags.csv", bags)
+    _write_csv(folder / "images.csv", images)
+    return bags
+
+
+def _draws(
+    kinds: np.ndarray, splits: np.ndarray, options: TileBagOptions, seed: int, source: str | Path
+) -> Iterator[tuple[str, str, str, np.ndarray]]:
+    """Name, label, split and tiles of each bag."""
     for number, split in enumerate(SPLITS):
         rng = np.random.default_rng((seed, number))
         wanted = {name for name in (options.positive, options.background, options.decoy) if name}
@@ -86,12 +124,11 @@ def tile_bags(features: str | Path, options: TileBagOptions, seed: int = 0) -> I
         for kind, pool in pools.items():
             if len(pool) < options.size and getattr(options, split):
                 raise ExportError(
-                    f"{features}: {len(pool)} tiles of {kind!r} in {split}; bags of {options.size} need as many; there "
+                    f"{source}: {len(pool)} tiles of {kind!r} in {split}; bags of {options.size} need as many; there "
                     f"are {sorted(set(kinds.tolist()))}"
                 )
         for k in range(getattr(options, split)):
-            rows = _draw(rng, pools, k % 2, options)
-            yield DrawnBag(f"{split}{k:04d}", LABELS[k % 2], split, values[rows], kinds[rows] == options.positive)
+            yield f"{split}{k:04d}", LABELS[k % 2], split, _draw(rng, pools, k % 2, options)
 
 
 def _draw(rng: np.random.Generator, pools: dict, positive: int, options: TileBagOptions) -> np.ndarray:
@@ -160,14 +197,17 @@ def _parser() -> argparse.ArgumentParser:
     bags = commands.add_parser("bags", help="features to bags")
     bags.add_argument("features", type=Path, help=".npy of python tools/features.py, its .csv beside it")
     bags.add_argument("out", help="new folder")
-    bags.add_argument("--positive", required=True, help="kind (folder of the images) that makes a bag positive")
-    bags.add_argument("--background", required=True, help="kind that fills all bags")
-    bags.add_argument("--decoy", help="kind of which all bags have some")
-    for name, default in (("train", 100), ("val", 30), ("test", 60)):
-        bags.add_argument(f"--{name}", type=int, default=default, help=f"bags (default {default})")
-    bags.add_argument("--size", type=int, default=20, help="tiles of a bag (default 20)")
-    bags.add_argument("--most", type=int, default=3, help="most positive tiles, and most decoys (default 3)")
-    for command in (split, bags):
+    images = commands.add_parser("images", help="tiles to bags, without features")
+    images.add_argument("out", help="folder that split wrote; bags.csv and images.csv come beside its labels.csv")
+    for command in (bags, images):
+        command.add_argument("--positive", required=True, help="kind (folder of the images) that makes a bag positive")
+        command.add_argument("--background", required=True, help="kind that fills all bags")
+        command.add_argument("--decoy", help="kind of which all bags have some")
+        for name, default in (("train", 100), ("val", 30), ("test", 60)):
+            command.add_argument(f"--{name}", type=int, default=default, help=f"bags (default {default})")
+        command.add_argument("--size", type=int, default=20, help="tiles of a bag (default 20)")
+        command.add_argument("--most", type=int, default=3, help="most positive tiles, and most decoys (default 3)")
+    for command in (split, bags, images):
         command.add_argument("--seed", type=int, default=0)
     return parser
 
@@ -182,6 +222,8 @@ def main(argv: list[str] | None = None) -> int:
             counts = [f"{sum(row['split'] == split for row in rows)} {split}" for split in SPLITS]
             print(f"{out}/labels.csv: {len(rows)} tiles of {len({row['patient'] for row in rows})} groups: "
                   f"{', '.join(counts)}")  # fmt: skip
+        elif command == "images":
+            print(told(out, image_bags(out, TileBagOptions(**args), seed)))
         else:
             features = args.pop("features")
             print(told(out, write_bag_folder(out, tile_bags(features, TileBagOptions(**args), seed))))

@@ -105,6 +105,25 @@ def test_tiles_are_split_by_group_and_bagged_within_a_split(tiles: Path, tmp_pat
     assert tiles_main(["bags", str(tmp_path / "none.npy"), str(tmp_path / "b"), *kinds]) == 2
 
 
+def test_bags_of_the_tiles_themselves(tiles: Path, tmp_path: Path) -> None:
+    """The same bags as of features, as bags.csv and images.csv beside the tiles."""
+    out = tmp_path / "split"
+    kinds = ["--positive", "cancer", "--background", "benign", "--train", "8", "--val", "0", "--test", "8"]
+    assert tiles_main(["images", str(out), *kinds]) == 2, "nothing there yet"
+    assert tiles_main(["split", str(tiles), str(out), "--group", "source"]) == 0
+    assert tiles_main(["images", str(out), *kinds, "--size", "7", "--most", "2"]) == 0
+    bags = {row["slide_id"]: row for row in csv.DictReader((out / "bags.csv").open())}
+    images = list(csv.DictReader((out / "images.csv").open()))
+    split_of = {f"images/{row['image']}": row["split"] for row in csv.DictReader((out / "labels.csv").open())}
+    assert len(bags) == 16 and len(images) == 16 * 7
+    for name, bag in bags.items():
+        own = [row for row in images if row["slide_id"] == name]
+        assert {split_of[row["file"]] for row in own} == {bag["split"]}
+        assert all((out / row["file"]).is_file() for row in own)
+        assert all((row["label"] == "1") == ("/cancer/" in row["file"]) for row in own)
+        assert any(row["label"] == "1" for row in own) == (bag["label"] == "positive")
+
+
 def test_tile_faults_are_named(tiles: Path, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="lacks the columns"):
         split_tiles(tiles, tmp_path / "x", "patient")
