@@ -8,6 +8,7 @@ python tools/benchmark.py neighbours   exact neighbours of 1 000 queries among 1
 python tools/benchmark.py volumes      memory and time of the 3-D autoencoder at 128^3 with checkpointing and bfloat16
 python tools/benchmark.py sparse_conv  sparse against dense convolution of a 512 x 512 map, 1 % of it occupied
 python tools/benchmark.py mil          memory and time of the bag heads, 2 500 instances against 10 000
+python tools/benchmark.py image_bags   memory and time of a step on studies of images, with and without checkpointing
 
 A further subject is a module in tools/benchmarks/ with ``rows(args)``.
 """
@@ -21,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a check
 
 import medkit  # noqa: F401  makes mmcv.ops importable
 
-SUBJECTS = ("targets", "pipeline", "evaluation", "onnx", "neighbours", "volumes", "sparse_conv", "mil")
+SUBJECTS = ("targets", "pipeline", "evaluation", "onnx", "neighbours", "volumes", "sparse_conv", "mil", "image_bags")
 
 
 def main() -> None:
