@@ -1,4 +1,4 @@
-"""InfoNCE over two processes is the loss and the gradient of their batches joined; SSiT trains under DDP."""
+"""InfoNCE and NT-Xent over two processes are the loss and the gradient of their batches joined; SSiT trains under DDP."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor
 
-from medkit.models.selfsup import info_nce
+from medkit.models.selfsup import info_nce, nt_xent
 
 COUNT, SIZE = 6, 5  # samples of both processes together, channels
 
@@ -27,6 +27,10 @@ def work(rank: int, folder: str) -> None:
         loss = info_nce(q, k)
         loss.backward()
         out[name] = dict(loss=loss.detach(), q=q.grad, k=k.grad)
+    q, k = (x[mine].clone().requires_grad_() for x in features())
+    loss = nt_xent(q, k)
+    loss.backward()
+    out["nt_xent"] = dict(loss=loss.detach(), q=q.grad, k=k.grad)
     torch.save(out | dict(step=ssit_step(rank)), f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
@@ -81,6 +85,15 @@ def test_mean_gradient_is_that_of_the_joined_batch(ranks: list[dict], joined: di
         torch.testing.assert_close(torch.cat([rank[name]["q"] for rank in ranks]) / 2, joined["q"])
     torch.testing.assert_close(torch.cat([rank["learnt"]["k"] for rank in ranks]) / 2, joined["k"])
     assert ranks[0]["fixed"]["k"] is None
+
+
+def test_nt_xent_has_the_negatives_of_both(ranks: list[dict]) -> None:
+    q, k = (x.requires_grad_() for x in features())
+    loss = nt_xent(q, k)
+    loss.backward()
+    torch.testing.assert_close(sum(rank["nt_xent"]["loss"] for rank in ranks) / 2, loss.detach())
+    for name, joined in (("q", q), ("k", k)):
+        torch.testing.assert_close(torch.cat([rank["nt_xent"][name] for rank in ranks]) / 2, joined.grad)
 
 
 def test_processes_agree_on_weights_and_averages(ranks: list[dict]) -> None:
