@@ -1,4 +1,4 @@
-"""InfoNCE and NT-Xent over two processes are the loss and the gradient of their batches joined; SSiT trains under DDP."""
+"""InfoNCE and NT-Xent over two processes are those of the batches joined, gradients too; SSiT trains under DDP."""
 
 import pytest
 import torch
