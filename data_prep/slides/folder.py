@@ -97,7 +97,8 @@ def prepare_slide(slide_id: str, path: Path, out: Path, tiling: Tiling, sizes: P
         with sizes.open(slide_id, path) as slide:
             _tile(slide, patches, tiling, row)
     except SlideError as error:
-        return row | {"status": FAILED, "reason": " ".join(str(error).split())}
+        reason = " ".join(str(error).split())
+        return row | {"status": FAILED, "reason": reason.removeprefix(str(path)).lstrip(": ")}
     return row | {"status": OK}
 
 
