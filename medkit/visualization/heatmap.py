@@ -123,13 +123,13 @@ def tiles_geojson(
         top: share of the tiles that is written, those of the highest ranks.
     """
     chosen = np.sort(np.argsort(-ranks, kind="stable")[: max(1, round(top * len(ranks)))])
-    features = []
+    features, bands = [], _bands()
     for row in chosen.tolist():
         (x, y), side = map(_plain, coords[row]), _plain(side_px)
         ring = [[x, y], [x + side, y], [x + side, y + side], [x, y + side], [x, y]]
         properties = {
             "objectType": "tile",
-            "classification": _band(float(ranks[row])),
+            "classification": bands[min(int(ranks[row] * BANDS), BANDS - 1)],
             "measurements": {"attention": float(attention[row]), "rank": float(ranks[row])},
         }
         geometry = {"type": "Polygon", "coordinates": [ring]}
@@ -137,14 +137,15 @@ def tiles_geojson(
     return {"type": "FeatureCollection", "features": features}
 
 
-def _band(rank: float) -> dict[str, Any]:
-    """Name and colour of the tenth that a rank lies in; QuPath keeps one colour per name."""
+def _bands() -> list[dict[str, Any]]:
+    """Name and colour of each tenth of the ranks; QuPath keeps one colour per name."""
     from matplotlib import colormaps
 
-    band = min(int(rank * BANDS), BANDS - 1)
-    color = colormaps[COLORMAP]((band + 0.5) / BANDS)[:3]
-    name = f"attention {100 * band // BANDS}-{100 * (band + 1) // BANDS} %"
-    return {"name": name, "color": [round(255 * part) for part in color]}
+    middles = (np.arange(BANDS) + 0.5) / BANDS
+    colors = np.round(255 * colormaps[COLORMAP](middles)[:, :3]).astype(int).tolist()
+    step = 100 // BANDS
+    names = [f"attention {low}-{low + step} %" for low in range(0, 100, step)]
+    return [{"name": name, "color": color} for name, color in zip(names, colors, strict=True)]
 
 
 def _plain(value: Any) -> int | float:
