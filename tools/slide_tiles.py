@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_prep.errors import DataPrepError, SlideError
+from data_prep.slides import Patches, open_slide, read_patches
 from data_prep.slides.folder import find_slides, read_slides
-from data_prep.slides.reader import open_slide
-from data_prep.slides.tiles import Patches, read_patches
 from medkit.apis.cli import KeyValues
 from medkit.errors import DatasetError
 

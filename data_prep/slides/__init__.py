@@ -2,3 +2,8 @@
 
 Command: ``python -m data_prep slides IN OUT --mpp 0.5 --tile 224``.
 """
+
+from .reader import Slide, open_slide
+from .tiles import Patches, read_patches
+
+__all__ = ["Patches", "Slide", "open_slide", "read_patches"]
