@@ -29,8 +29,9 @@ from medkit.apis.repeated import settings_hash, train_again
 from medkit.data.bag_table import BagTable
 from medkit.data.checks import dataset_configs
 from medkit.engine.checkpoint import resolve_checkpoint
-from medkit.errors import ConfigError
+from medkit.errors import ConfigError, DatasetError
 from medkit.evaluation.bag_predictions import BagPrediction
+from medkit.evaluation.functional.bags import BagScores, by_patient
 
 __all__ = ["BagCrossval", "run_bag_crossval"]
 
@@ -56,7 +57,7 @@ def run_bag_crossval(settings: CrossvalSettings, say: Callable[[str], None] = pr
     Raises:
         ConfigError: configs of one name, on different bags or with different aggregations, or ``out`` holds results of
             other settings.
-        DatasetError: the set cannot be divided, see `subject_folds`.
+        DatasetError: the set cannot be divided, see `subject_folds`, or a patient has two labels.
         TrainingError, WeightsError: see `medkit.apis.training.train`.
     """
     names = config_names(settings)
@@ -71,6 +72,7 @@ def run_bag_crossval(settings: CrossvalSettings, say: Callable[[str], None] = pr
                 f"{cfg.filename} judges patients by {bag_aggregation(cfg)!r}, {configs[0].filename} by "
                 f"{aggregation!r}; set one aggregation of medkit.BagMetric in all"
             )
+    _check_patients(bags, aggregation)
     folds = subject_folds(bags.labels, bags.cases, bags.classes, settings.folds, settings.seed)
     say(f"{bags}, {settings.folds} folds by patient")
     results = []
@@ -82,6 +84,14 @@ def run_bag_crossval(settings: CrossvalSettings, say: Callable[[str], None] = pr
             say(f"{name}, fold {number}: {scores_line(scores[-1])}")
         results.append(BagCrossval(name, tuple(bags.classes), aggregation, tuple(records), tuple(scores)))
     return results
+
+
+def _check_patients(bags: BagTable, aggregation: str) -> None:
+    """Say before any training that patients cannot be judged."""
+    try:
+        by_patient(BagScores(bags.ids, bags.cases, bags.labels, np.zeros((len(bags), 2))), aggregation)
+    except ValueError as error:
+        raise DatasetError(f"{error} (aggregation of medkit.BagMetric in val_evaluator and test_evaluator)") from error
 
 
 def _fold(settings: CrossvalSettings, path: str, number: int, fold: Fold, bags: BagTable) -> BagFold:

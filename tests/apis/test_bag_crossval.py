@@ -108,6 +108,11 @@ def test_faults_are_named(slides: Path, pooling: Path, tmp_path: Path) -> None:
         run_bag_crossval(settings)
     with pytest.raises(ConfigError, match=r"VolumeDataset, medkit\.BagDataset and medkit\.ImageBagDataset"):
         cross_validate(CrossvalSettings((str(REPO / "configs/simsiam_liver.py"),), str(tmp_path)))
+    torn = shutil.copytree(slides, tmp_path / "torn")
+    table = (torn / "bags.csv").read_text().replace("slide-001-1,case-001,class1", "slide-001-1,case-001,class0")
+    (torn / "bags.csv").write_text(table)
+    with pytest.raises(DatasetError, match=r"patient case-001 have different labels .* judge bag by bag"):
+        run_bag_crossval(replace(settings, data_root=str(torn), folds=2))
     other = tmp_path / "max_slides.py"
     other.write_text(f"_base_ = ['{pooling}']\nval_evaluator = dict(aggregation='max')\n"
                      "test_evaluator = dict(aggregation='max')\n")  # fmt: skip
