@@ -191,3 +191,20 @@ def test_two_files_of_one_id_are_refused(tmp_path: Path) -> None:
 def test_settings_reach_worker_processes() -> None:
     job = (Path("a.tif"), TILING, PixelSizes({"a": 1.0}, 2.0))
     assert pickle.loads(pickle.dumps(job)) == job
+
+
+@pytest.mark.realdata
+def test_real_slides(shared_data: Path, tmp_path: Path) -> None:
+    """Two slides, one of which states no pixel size, a broken one, and one that OpenSlide refuses (docs/slides.md)."""
+    source = shared_data / "path_wsi_small"
+    if not source.is_dir():
+        pytest.skip(f"the small whole-slide set is not at {source}")
+    rows = {name: row for name, (row, _) in run(source, tmp_path / "out", Tiling()).items()}
+    assert rows["cmu-1-small-region"]["status"] == "ok" and 40 <= rows["cmu-1-small-region"]["tiles"] <= 50
+    assert rows["broken"]["reason"].startswith("no slide that OpenSlide or tifffile can read")
+    assert all("(mpp)" in rows[name]["reason"] for name in ("tcga-cr-7395-01a-01-ts1", "kidney-48-5"))
+    sizes = PixelSizes({"tcga-cr-7395-01a-01-ts1": 0.5})
+    again = run(source, tmp_path / "out", Tiling(), sizes=sizes)
+    assert again["cmu-1-small-region"][1] and again["tcga-cr-7395-01a-01-ts1"][0]["tiles"] > 150
+    plain = run(source / "tiff-images", tmp_path / "plain", Tiling(mpp=8, tile=16), sizes=PixelSizes(otherwise=8))
+    assert plain["kidney-48-5"][0]["mpp_source"] == "given" and plain["kidney-48-5"][0]["tiles"] > 5
