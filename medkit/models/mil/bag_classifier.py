@@ -103,14 +103,14 @@ class BagClassifier(BaseModel):
     def probabilities(self, logits: Tensor) -> Tensor:
         """(B, C) of (B, C) or, without a logit for class 0, (B, C - 1); rows add up to 1.
 
-        Where classes do not exclude each other (DSMIL), each has its own probability; they are scaled to the sum of 1,
-        and class 0, if it has no logit, counts as "none of them".
+        Where classes do not exclude each other (DSMIL), each has its own probability. Class 0, if it has no logit, has
+        what the likeliest lacks to 1, so that a bag is negative where none reaches 0.5; all are scaled to the sum of 1.
         """
         if not (self.shift or self.head.independent):
             return logits.softmax(dim=1)
         each = logits.sigmoid()
         if self.shift:
-            each = torch.cat([(1 - each).prod(dim=1, keepdim=True), each], dim=1)
+            each = torch.cat([1 - each.amax(dim=1, keepdim=True), each], dim=1)
         return each / each.sum(dim=1, keepdim=True).clamp(min=torch.finfo(each.dtype).tiny)
 
     def predicted(self, output: MILOutput, mask: Tensor, samples: Sequence[DataSample]) -> list[DataSample]:

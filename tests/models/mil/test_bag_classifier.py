@@ -104,9 +104,9 @@ def test_a_negative_class_is_the_absence_of_the_others() -> None:
     model = classifier("DSMIL", head=dict(num_classes=2), negative_class=True)
     assert model.num_classes == 3
     assert model.targets(torch.tensor([0, 1, 2])).tolist() == [[0, 0], [1, 0], [0, 1]]
-    scores = scores_of(model, [[-5.0, -4.0], [3.0, -3.0], [-3.0, 3.0]])
-    assert scores.argmax(dim=1).tolist() == [0, 1, 2]
-    torch.testing.assert_close(scores.sum(dim=1), torch.ones(3))
+    scores = scores_of(model, [[-5.0, -4.0], [3.0, -3.0], [-3.0, 3.0], [-0.1, -0.1], [0.1, -0.1]])
+    assert scores.argmax(dim=1).tolist() == [0, 1, 2, 0, 1]  # positive from 0.5, as published
+    torch.testing.assert_close(scores.sum(dim=1), torch.ones(5))
     plain = classifier("DSMIL", head=dict(num_classes=2))  # subtyping: each class has a logit
     assert plain.num_classes == 2 and plain.targets(torch.tensor([0, 1])).tolist() == [0, 1]
     torch.testing.assert_close(scores_of(plain, [[0.0, 0.0]]), torch.tensor([[0.5, 0.5]]))
