@@ -108,8 +108,8 @@ class ImageBagDataset(Dataset):
         self.bags = choose_bags(everything, split, cases, num_classes, indices)
         self.weights = read_weights(Path(data_root, table or "bags.csv"))
         if check_images:
-            files = (str(file) for study in self.bags.ids for file in self.studies[study].files)
-            refuse_bad_images(files, cv2.haveImageReader)
+            files = [str(file) for study in self.bags.ids for file in self.studies[study].files]
+            refuse_bad_images(dict.fromkeys(files), cv2.haveImageReader)
         self.pipeline = Compose(list(pipeline))
         if same_augmentation:
             self._check_replay()

@@ -7,7 +7,7 @@ import torch
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
-from medkit.errors import ConfigError
+from medkit.errors import ConfigError, DatasetError
 from medkit.models.mil import ImageBagClassifier
 from medkit.registry import MODELS
 
@@ -140,7 +140,7 @@ def test_faults_are_named() -> None:
     with pytest.raises(ConfigError, match=r"add the column label to images.csv"):
         losses(build("slices"), data)
     data["inputs"][0] = data["inputs"][0][..., :16]
-    with pytest.raises(Exception, match="images of a batch of studies differ in size"):
+    with pytest.raises(DatasetError, match="images of a batch of studies differ in size"):
         build().test_step(data)
 
 

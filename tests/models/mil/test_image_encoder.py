@@ -83,6 +83,18 @@ def test_recomputation_repeats_dropout_and_batch_norm(chunk_size: int | None) ->
     assert int(plain.layers[1].num_batches_tracked) == len(plain.seen)
 
 
+def test_recomputation_under_autocast() -> None:
+    """The second pass is in bfloat16 like the first."""
+    images, mask = studies()
+    found = []
+    for recompute in (False, True):
+        net = backbone().float().train()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            feats = encode_images(net, images.float(), mask, 4, net if recompute else None)
+        found.append([feats.detach(), *torch.autograd.grad(feats.float().square().sum(), list(net.parameters()))])
+    assert all(torch.equal(plain, recomputed) for plain, recomputed in zip(*found, strict=True))
+
+
 def test_what_recomputation_would_do_to_the_statistics() -> None:
     """Without the guard a second pass moves them, which shows that the test above can fail."""
     net = backbone()
