@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a check
 
 from medkit.apis.cli import common_parser, one_line_errors, parse_args
 from medkit.apis.config import load_config
+from medkit.errors import ConfigError
 
 
 def fraction(text: str) -> float:
@@ -64,6 +65,8 @@ def main() -> None:
     from medkit.apis.testing_bags import judges_bags, test_bags
 
     if judges_bags(cfg, args.split):
+        if args.score_thr is not None or args.thresholds != "global":
+            raise ConfigError("--score-thr and --thresholds are for detectors; a bag gets the class of its likeliest")
         settings = dict(out_dir=out, split=args.split, best=args.best, num_draws=args.draws, quick=args.quick)
         test_bags(cfg, args.checkpoint, **settings)
         return

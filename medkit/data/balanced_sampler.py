@@ -45,11 +45,11 @@ class ClassBalancedSampler(Sampler[int]):
         self._groups = [np.flatnonzero(labels == label) for label in np.unique(labels)]
         self.seed = sync_random_seed() if seed is None else seed
         self.epoch = 0
-        self._per_process = -(-len(labels) // self.world_size)
+        self._length = len(labels)
 
     def __len__(self) -> int:
         """Items of this process in an epoch."""
-        return self._per_process
+        return -(-self._length // self.world_size)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order `__iter__` gives."""
@@ -57,7 +57,7 @@ class ClassBalancedSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         """Indices of this process."""
-        total = self._per_process * self.world_size
+        total = len(self) * self.world_size
         rng = np.random.default_rng((self.seed, self.epoch))
         more = rng.permutation(len(self._groups))[: total % len(self._groups)]  # classes that get what is left over
         drawn = []

@@ -104,7 +104,6 @@ class Labelled(list):
 def drawn(labels: list[int], epoch: int = 0, world: tuple[int, int] = (0, 1)) -> list[int]:
     sampler = ClassBalancedSampler(Labelled(labels), seed=3)
     sampler.rank, sampler.world_size = world
-    sampler._per_process = -(-len(labels) // world[1])
     sampler.set_epoch(epoch)
     found = list(sampler)
     assert len(found) == len(sampler)

@@ -45,6 +45,7 @@ def test_from_a_folder_to_numbers(data: Path, tmp_path: Path, monkeypatch: pytes
     )
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert run_tool(monkeypatch, "test.py", "abmil", run, "--best", "--draws", 20, "--data-root", data) == 0
+    assert run_tool(monkeypatch, "test.py", "abmil", run, "--score-thr", 0.5, "--data-root", data) == 2
     found = json.loads((run / "test/metrics.json").read_text())
     assert (found["bags"], found["patients"], found["split"]) == (4, 2, "test")
     assert 0 <= found["metrics"]["bags/auroc"] <= 1 and len(found["intervals"]["accuracy"]) == 2
