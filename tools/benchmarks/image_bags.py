@@ -8,6 +8,7 @@ Commands: ``OMP_NUM_THREADS=1 python tools/benchmark.py image_bags``; ``--device
 
 import argparse
 import multiprocessing
+import statistics
 import time
 from collections.abc import Iterator
 
@@ -33,12 +34,19 @@ VARIANTS = {
 
 
 def rows(args: argparse.Namespace) -> Iterator[Row]:
-    """Memory and time of each variant beside the plain step."""
-    base_mib, base_ms = in_a_process({}, args.device)
+    """Memory and time of each variant beside the plain step, medians of up to 3 runs."""
+    runs = min(args.repeats, 3)
+    base_mib, base_ms = medians({}, args.device, runs)
     for name, options in VARIANTS.items():
-        mib, ms = in_a_process(options, args.device)
+        mib, ms = medians(options, args.device, runs)
         yield Row(f"{name}, memory", base_mib, mib, "MiB")
         yield Row(f"{name}, time", base_ms, ms)
+
+
+def medians(options: dict, device: str, runs: int) -> tuple[float, float]:
+    """MiB and ms; resident memory varies by some tens of MiB."""
+    found = [in_a_process(options, device) for _ in range(runs)]
+    return statistics.median(mib for mib, _ in found), statistics.median(ms for _, ms in found)
 
 
 def in_a_process(options: dict, device: str) -> tuple[float, float]:
