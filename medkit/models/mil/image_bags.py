@@ -34,7 +34,8 @@ class ImageBagClassifier(BagClassifier):
     Heads that take maps (`ConcatTileMIL`) get the backbone's last maps, the others their means over the positions.
     Samples may carry ``weight``, by which a study counts in the loss (the sum is divided by the weights' sum), and
     ``instance_labels`` (N, C), for heads with outputs per image (`SequenceMIL`).
-    Predicted samples of a head that regresses a grade carry it as ``pred_grade``.
+    Predicted samples of a head that regresses a grade carry it as ``pred_grade``; of a head with outputs per image
+    ``pred_instance_scores`` (N, C), probabilities.
 
     Args:
         backbone: config of an mmpretrain backbone.
@@ -149,10 +150,14 @@ class ImageBagClassifier(BagClassifier):
         return super().losses(alone, samples[one], **{name: value[one] for name, value in known.items()})
 
     def predicted(self, output: MILOutput, mask: Tensor, samples: Sequence[DataSample]) -> list[DataSample]:
-        """As `BagClassifier`, with the grade."""
+        """As `BagClassifier`, with the grade, and with what is said of each image."""
         predicted = super().predicted(output, mask, samples)
-        for sample, grade in zip(predicted, output.extra.get("grade", ()), strict=False):
-            sample.set_field(grade, "pred_grade")
+        for number, sample in enumerate(predicted):
+            if "grade" in output.extra:
+                sample.set_field(output.extra["grade"][number], "pred_grade")
+            if self.head.takes_instance_labels:
+                scores = output.extra["instance_logits"][number, mask[number]].sigmoid()  # (N, C)
+                sample.set_field(scores, "pred_instance_scores")
         return predicted
 
 

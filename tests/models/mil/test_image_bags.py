@@ -74,6 +74,9 @@ def test_padded_studies_get_what_they_get_alone(head: str) -> None:
         torch.testing.assert_close(sample.pred_score, alone.pred_score, rtol=1e-5, atol=1e-6)
         assert (sample.attention is None) == (head in ("maps", "pooling"))
         assert sample.attention is None or len(sample.attention) == LENGTHS[number]
+        assert ("pred_instance_scores" in sample) == (head == "slices")
+        if head == "slices":
+            torch.testing.assert_close(sample.pred_instance_scores, alone.pred_instance_scores)
         assert ("pred_grade" in sample) == (head == "grade") and sample.slide_id == f"s{number}"
 
 
