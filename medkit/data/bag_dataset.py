@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -83,16 +84,8 @@ class BagDataset(Dataset):
             raise ConfigError(f"max_instances={max_instances}; expected 1 or more, or None for whole bags")
         if coords_unit not in ("px", "tile"):
             raise ConfigError(f"coords_unit={coords_unit!r}; expected 'px' or 'tile'")
-        everything = read_bag_table(
-            data_root,
-            table=table,
-            split_file=split_file,
-            features=features,
-            classes=classes,
-            incomplete=incomplete,
-            fractions=fractions,
-            seed=seed,
-        )
+        source: dict[str, Any] = dict(table=table, split_file=split_file, features=features, classes=classes)
+        everything = read_bag_table(data_root, **source, incomplete=incomplete, fractions=fractions, seed=seed)
         shapes = check_files(everything, in_channels, needs_coords, needs_side=needs_coords and coords_unit == "tile")
         self.bags = choose_bags(everything, split, cases, num_classes, indices)
         self.max_instances, self.coords_unit = max_instances, coords_unit
@@ -100,12 +93,9 @@ class BagDataset(Dataset):
         chosen = [shapes[file] for file in self.bags.files]
         total_mb = sum(shape.nbytes for shape in chosen) / MIB
         self._kept = [read_bag(file) for file in self.bags.files] if total_mb <= cache_mb else None
-        sizes = [shape.instances for shape in chosen]
-        print_log(
-            f"BagDataset: {split or 'all'}: {self.bags}; {min(sizes)} to {max(sizes)} instances, {total_mb:.0f} MiB"
-            f"{'' if self._kept is None else ', kept in memory'}",
-            logger="current",
-        )
+        sizes, kept = [shape.instances for shape in chosen], "" if self._kept is None else ", kept in memory"
+        said = f"{self.bags}; {min(sizes)} to {max(sizes)} instances, {total_mb:.0f} MiB{kept}"
+        print_log(f"BagDataset: {split or 'all'}: {said}", logger="current")
 
     @property
     def labels(self) -> np.ndarray:
