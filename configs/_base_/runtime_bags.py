@@ -41,7 +41,8 @@ default_hooks = dict(
     ),
     sampler_seed=dict(type='mmengine.DistSamplerSeedHook'),
 )
-custom_hooks = [dict(type='medkit.EpochSeedHook'), dict(type='medkit.RunFolderHook')]
+hooks = [dict(type='medkit.EpochSeedHook'), dict(type='medkit.RunFolderHook')]
+custom_hooks = '${hooks + data_hooks}'
 randomness = dict(seed='${seed}', deterministic=False)
 env_cfg = dict(
     cudnn_benchmark=False,  # bags differ in length
