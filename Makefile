@@ -22,7 +22,7 @@ demo: install
 test: install
 	$(PY) -m ruff check .
 	$(PY) -m mypy
-	$(PY) -m pytest -q -m 'not slow'
+	$(PY) -m pytest -q -n 2 --dist worksteal -m 'not slow'
 
 test-slow: install
 	$(PY) -m pytest -q

@@ -67,6 +67,7 @@ setup(
             "pyarrow>=16",
             "bed-reader>=1.0",
             "pytest>=8",
+            "pytest-xdist>=3.6",
             "ImageHash>=4.3",
             "ruff>=0.6",
             "mypy>=1.10",
