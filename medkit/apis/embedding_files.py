@@ -48,7 +48,7 @@ def _write_parquet(path: Path, embeddings: Embeddings) -> None:
     try:
         from pyarrow import parquet, table
     except ImportError as error:
-        raise ConfigError("writing .parquet needs pyarrow; run `pip install pyarrow`, or write .npz") from error
+        raise ConfigError("writing .parquet needs pyarrow; run `pip install medkit[tabular]`, or write .npz") from error
     columns = {f"e{i}": column for i, column in enumerate(embeddings.vectors.T)}
     made = table({"slide_id": embeddings.ids.tolist(), "case_id": embeddings.cases.tolist(), **columns})
     parquet.write_table(made.replace_schema_metadata({"how": embeddings.how}), path)
