@@ -21,8 +21,8 @@ class BagDataPreprocessor(BaseDataPreprocessor):
     gives ``dict(feats=(B, K, D), mask=(B, K), coords=(B, K, 2) or None)``; coordinates where all bags have them.
 
     Args:
-        standardize: D, to subtract a mean from each channel and divide by its deviation; `medkit.FeatureScaleHook`
-            takes them from the training set, checkpoints keep them. Features are float32 then. None: as stored.
+        standardize: D, to subtract a mean from each channel and divide by its deviation, which `medkit.FeatureScaleHook`
+            takes from the training set and checkpoints keep; features are float32 then. None: as they are stored.
     """
 
     def __init__(self, standardize: int | None = None) -> None:
