@@ -41,8 +41,7 @@ default_hooks = dict(
     ),
     sampler_seed=dict(type='mmengine.DistSamplerSeedHook'),
 )
-hooks = [dict(type='medkit.EpochSeedHook'), dict(type='medkit.RunFolderHook')]
-custom_hooks = '${hooks + data_hooks}'
+custom_hooks = [dict(type='medkit.EpochSeedHook'), dict(type='medkit.RunFolderHook')]
 randomness = dict(seed='${seed}', deterministic=False)
 env_cfg = dict(
     cudnn_benchmark=False,  # bags differ in length

@@ -107,30 +107,17 @@ class BagDataset(Dataset):
         """Names of the labels."""
         return self.bags.classes
 
-    def feature_scale(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean (D,) and standard deviation (D,), float32, of all instances; 1 where a channel does not vary."""
-        bags = (self._bag(index).features.astype(np.float64) for index in range(len(self)))
-        sums = [(len(bag), bag.sum(axis=0), np.square(bag).sum(axis=0)) for bag in bags]
-        count, total, squares = (sum(parts) for parts in zip(*sums, strict=True))
-        mean = total / count
-        variance = np.maximum(squares / count - mean**2, 0)
-        std = np.where(variance > 1e-9 * squares / count, np.sqrt(variance), 1.0)
-        return mean.astype(np.float32), std.astype(np.float32)
-
     def __len__(self) -> int:
         return len(self.bags)
 
     def __getitem__(self, index: int) -> dict:
-        bag = self._drawn(self._bag(index))
+        bag = self._drawn(read_bag(self.bags.files[index]) if self._kept is None else self._kept[index])
         sample = DataSample().set_gt_label(int(self.bags.labels[index]))
         if bag.instance_labels is not None:
             sample.set_field(torch.from_numpy(bag.instance_labels), "instance_labels")
         sample.set_metainfo({"slide_id": str(self.bags.ids[index]), "case_id": str(self.bags.cases[index])})
         inputs = {"feats": torch.from_numpy(bag.features), "coords": self._coords(bag)}
         return {"inputs": inputs, "data_samples": sample}
-
-    def _bag(self, index: int) -> Bag:
-        return read_bag(self.bags.files[index]) if self._kept is None else self._kept[index]
 
     def _coords(self, bag: Bag) -> torch.Tensor | None:
         side = 1.0 if self.coords_unit == "px" else bag.side_px

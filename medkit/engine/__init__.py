@@ -8,7 +8,6 @@ from medkit.engine.anomaly_hooks import FitHook, MaskMonitorHook
 from medkit.engine.checkpoint import LoadReport, PretrainedBackbone, load_backbone
 from medkit.engine.collapse import CollapseMonitorHook, output_spread
 from medkit.engine.distributed import prepare_cpu_processes
-from medkit.engine.feature_scale import FeatureScaleHook
 from medkit.engine.knn_probe import KNNProbeHook
 from medkit.engine.late_decay import LateDecayLR
 from medkit.engine.optimizer import FreezeAwareOptimWrapperConstructor, PartsOptimWrapperConstructor
@@ -26,7 +25,6 @@ __all__ = [
     "CollapseMonitorHook",
     "CosineValueHook",
     "EpochSeedHook",
-    "FeatureScaleHook",
     "FitHook",
     "FixPredictorLRHook",
     "FreezeAwareOptimWrapperConstructor",

@@ -2,7 +2,6 @@
 # where wanted, case_id, split, file) and features/SLIDE.h5; CLAM's and DSMIL's own folders are read too.
 data_root = 'data/slides/'
 in_channels = 1024  # width of the features, as the encoder gave them
-standardize = False  # features of the training set to mean 0, deviation 1; off, as published
 num_classes = 2
 classes = None  # names of the labels, the negative one first; None: all, sorted
 table = None  # csv below data_root in place of bags.csv: CLAM's labels, DSMIL's index
@@ -36,13 +35,6 @@ bags = dict(
     fractions='${fractions}',
     seed='${split_seed}',
     cache_mb='${cache_mb}',
-)
-scale = [dict(type='medkit.FeatureScaleHook')]
-data_hooks = '${scale if standardize else []}'
-model = dict(
-    data_preprocessor=dict(
-        type='medkit.BagDataPreprocessor', standardize='${in_channels if standardize else None}'
-    )
 )
 samplers = dict(
     balanced=dict(type='medkit.ClassBalancedSampler'), plain=dict(type='mmengine.DefaultSampler', shuffle=True)

@@ -33,7 +33,6 @@ studies = dict(
     seed='${split_seed}',
     max_images='${max_images}',
 )
-data_hooks = []
 samplers = dict(
     balanced=dict(type='medkit.ClassBalancedSampler'), plain=dict(type='mmengine.DefaultSampler', shuffle=True)
 )

@@ -19,24 +19,12 @@ class BagDataPreprocessor(BaseDataPreprocessor):
 
     Takes ``inputs = dict(feats=[(K_i, D), ...], coords=[(K_i, 2) or None, ...])``, as `pseudo_collate` makes them, and
     gives ``dict(feats=(B, K, D), mask=(B, K), coords=(B, K, 2) or None)``; coordinates where all bags have them.
-
-    Args:
-        standardize: D, to subtract a mean from each channel and divide by its deviation, which `medkit.FeatureScaleHook`
-            takes from the training set and checkpoints keep; features are float32 then. None: as they are stored.
     """
 
-    def __init__(self, standardize: int | None = None) -> None:
-        super().__init__()
-        self.register_buffer("mean", None if standardize is None else torch.zeros(standardize))
-        self.register_buffer("std", None if standardize is None else torch.ones(standardize))
-
     def forward(self, data: dict, training: bool = False) -> dict:
-        """Move, scale, pad."""
+        """Move, pad."""
         data = self.cast_data(data)  # type: ignore[assignment]
-        bags = data["inputs"]["feats"]
-        if self.mean is not None:
-            bags = [(bag - self.mean) / self.std for bag in bags]
-        feats, mask = pad_bags(bags)
+        feats, mask = pad_bags(data["inputs"]["feats"])
         return {**data, "inputs": {"feats": feats, "mask": mask, "coords": padded(data["inputs"].get("coords"))}}
 
 
