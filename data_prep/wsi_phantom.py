@@ -94,6 +94,9 @@ def lay_out(rng: np.random.Generator, label: int, mpp: float, options: WsiOption
         tumour: np.ndarray | None = np.zeros(tissue.shape, bool)
         if options.task == "arrangement":
             tumour = tumour_cells(rng, tissue, cell_um, options.tumour_tiles, together=label == 1)
+            other = np.random.default_rng(0)  # tissue that takes one arrangement alone would tell the label
+            if tumour_cells(other, tissue, cell_um, options.tumour_tiles, together=label == 0) is None:
+                continue
         elif label == 1:
             tumour = tumour_nests(rng, tissue, float(np.exp(rng.uniform(*np.log(SHARE)))))
         if tumour is not None:
