@@ -1,5 +1,5 @@
-# Reaches: see docs/gigassl.md, section "Results".
-# Takes: see docs/gigassl.md; one CPU core.
+# Reaches: AUROC .75 to .82 with 10 labelled slides, .94 to .97 with 50 (averages: .47 to .53); docs/gigassl.md.
+# Takes: 3 minutes of CPU time on one core of a shared machine.
 # Command: python tools/train.py configs/gigassl_phantom.py --data-root data/tissue
 _base_ = ['./gigassl_slides.py']
 # Made-up tissue (python -m data_prep.tissue_bags): 32 channels, 240 tiles a slide. The label is how tiles lie, which

@@ -1,5 +1,5 @@
-# Reaches: see docs/gigassl.md, section "Results".
-# Takes: see docs/gigassl.md; not measured on real slides.
+# Reaches: not measured on real slides; configs/gigassl_phantom.py is, on made-up ones.
+# Takes: not measured.
 # Command: python tools/train.py configs/gigassl_slides.py --data-root data/slides
 _base_ = ['./_base_/datasets/feature_bank.py', './_base_/models/gigassl.py', './_base_/runtime_ssl.py']
 # As released: 5 tiles, temperature 0.05, Adam at 0.03 per 256 slides, 10 epochs of warm-up from 0, cosine, 1000
