@@ -40,8 +40,11 @@ def open_encoder(args: argparse.Namespace, slides: "list[SlideTiles]") -> "TileE
     """The encoder that the options name, for the size of the tiles."""
     from medkit.apis.tile_encoders import open_tile_encoder
 
+    sizes = sorted({slide.out_px for slide in slides})
+    if len(sizes) != 1:
+        raise DatasetError(f"{args.out}: tiles of {sizes} px; expected slides, with tiles of one size: tile them again")
     how = dict(untrained=args.untrained, stage=args.stage, options=args.options, device=args.device)
-    return open_tile_encoder(args.backbone, args.checkpoint, out_px=slides[0].out_px, **how)
+    return open_tile_encoder(args.backbone, args.checkpoint, out_px=sizes[0], **how)
 
 
 def find_tiles(out: Path, moved: Path | None) -> "list[SlideTiles]":
