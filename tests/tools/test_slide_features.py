@@ -1,4 +1,4 @@
-"""tools/slide_features.py: from slide files over data_prep to bags that a head can read."""
+"""tools/slide_features.py and feature_bank.py: from slide files over data_prep to bags that a head can read."""
 
 import sys
 from pathlib import Path
@@ -12,8 +12,9 @@ from data_prep.slides.tiles import Tiling, read_patches
 from medkit.apis.bag_features import encode_tiles
 from medkit.apis.tile_encoders import open_tile_encoder
 from medkit.data.bag_files import read_bag
+from medkit.data.bank_files import read_bank
 from tests.slide_set import write_slide
-from tools import slide_features
+from tools import feature_bank, slide_features
 
 pytest.importorskip("h5py")
 pytest.importorskip("openslide")
@@ -24,10 +25,10 @@ THIN = ("model.backbone.base_channels=8", "model.backbone.stem_channels=8")
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
     """Call with the words of a command line; returns what was printed, and the exit status."""
 
-    def call(*words: object) -> tuple[str, str, int]:
+    def call(*words: object, tool=slide_features) -> tuple[str, str, int]:
         monkeypatch.setattr(sys, "argv", ["slide_features.py", *map(str, words)])
         with pytest.raises(SystemExit) as end:
-            slide_features.main()
+            tool.main()
         return *capsys.readouterr(), int(end.value.code or 0)
 
     return call
@@ -51,6 +52,8 @@ def test_from_slides_to_bags(tmp_path: Path, run) -> None:
     assert np.abs(bag.features[2] - alone).max() < 0.02 * np.abs(alone).max()  # a pixel may differ by rounding
     printed, _, _ = run(out, *words)
     assert "0 slides made, 2 done before" in printed
+    printed, _, status = run(out, *words, "--draws", 2, "--tiles", 3, tool=feature_bank)
+    assert status == 0 and read_bank(out / "banks/b.h5").features.shape == (2, 3, 64)
 
     (tmp_path / "in/a.tif").rename(tmp_path / "a.tif")
     printed, _, status = run(out, *words, "--features", "more")
