@@ -5,6 +5,7 @@
 # arrangement counts; optimizer and epochs of the paper's experiment on CRC images. Needs coordinates.
 _base_ = ['./_base_/datasets/bags.py', './_base_/runtime_bags.py']
 needs_coords = True
+standardize = True  # otherwise it learns its training slides by heart: docs/mil.md
 coords_unit = 'tile'
 cell = 1.0  # side of a cell: the pitch of the tiles; pitch * sqrt(tiles / drawn tiles) with max_instances
 lr = 1e-4

@@ -2,6 +2,7 @@
 # where wanted, case_id, split, file) and features/SLIDE.h5; CLAM's and DSMIL's own folders are read too.
 data_root = 'data/slides/'
 in_channels = 1024  # width of the features, as the encoder gave them
+standardize = False  # features to mean 0, deviation 1; off, as published
 num_classes = 2
 classes = None  # names of the labels, the negative one first; None: all, sorted
 table = None  # csv below data_root in place of bags.csv: CLAM's labels, DSMIL's index
@@ -36,6 +37,7 @@ bags = dict(
     seed='${split_seed}',
     cache_mb='${cache_mb}',
 )
+model = dict(standardize='${standardize}')
 samplers = dict(
     balanced=dict(type='medkit.ClassBalancedSampler'), plain=dict(type='mmengine.DefaultSampler', shuffle=True)
 )

@@ -17,7 +17,7 @@ from torch import Tensor
 from medkit.errors import ConfigError
 from medkit.models.mil.base import MILHead, MILOutput
 from medkit.models.mil.masking import wide
-from medkit.models.mil.standardise import Standardise
+from medkit.models.mil.standardize import Standardize
 from medkit.registry import MODELS
 
 Inputs = dict[str, Tensor | None]
@@ -38,7 +38,7 @@ class BagClassifier(BaseModel):
             1 and higher, and a negative bag has the target 0 for each. A head with one logit is so always.
         attended_class: class of the data set whose row of attention is shown; None: the predicted one, of a bag that is
             predicted negative the likeliest.
-        standardise: features to mean 0 and deviation 1, see `Standardise`.
+        standardize: features to mean 0 and deviation 1, see `Standardize`.
         data_preprocessor: default `BagDataPreprocessor`.
         init_cfg: as in mmengine.
 
@@ -51,7 +51,7 @@ class BagClassifier(BaseModel):
         head: dict,
         negative_class: bool = False,
         attended_class: int | None = None,
-        standardise: bool = False,
+        standardize: bool = False,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -67,9 +67,9 @@ class BagClassifier(BaseModel):
                 f"{self.num_classes - 1}"
             )
         self.attended_class = attended_class
-        if standardise and self.head.takes_maps:
-            raise ConfigError("BagClassifier: standardise=True is for features (K, D); this head takes maps")
-        self.standard = Standardise(self.head.in_channels) if standardise else None
+        if standardize and self.head.takes_maps:
+            raise ConfigError("BagClassifier: standardize=True is for features (K, D); this head takes maps")
+        self.standard = Standardize(self.head.in_channels) if standardize else None
 
     def bags(self, inputs: Inputs) -> tuple[Tensor, Tensor, Tensor | None]:
         """Features (B, K, D), mask (B, K) and coordinates (B, K, 2) or None of a batch."""
