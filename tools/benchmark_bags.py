@@ -24,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
     add("--heads", nargs="+", metavar="HEAD", help="NAME of configs/NAME_slides.py, or FILE.py; NAME:key=value changes "
         "it for this row (default: all)")  # fmt: skip
     add("--seeds", nargs="+", type=int, default=[0, 1, 2], help="of the training (default 0 1 2)")
-    add("--out", default="work_dirs/benchmark_bags", help="folder of everything that is written")
+    add("--out", help="folder of everything that is written (default: work_dirs/bags_NAME of the data folder)")
     add("--configs", default=str(Path(__file__).resolve().parents[1] / "configs"), help="folder of the configs")
     add("--amp", action="store_true", help="train in bfloat16")
     add("--quick", action="store_true", help="two iterations each, to see that it runs")
@@ -36,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Parse the command line, train, judge, write the table."""
     args = parser().parse_args()
+    args.out = args.out or f"work_dirs/bags_{Path(args.data_root).resolve().name}"
     from medkit.apis.bag_benchmark import HEADS, HeadSettings, run_bag_benchmark, write_bag_benchmark
 
     settings = HeadSettings(
