@@ -26,7 +26,8 @@ from pathlib import Path
 import numpy as np
 
 from .brain_anatomy import FIELD_MM, Person, Scanner, places_mm, render, sample_person, sample_scanner, tissues
-from .errors import DataPrepError, OptionError
+from .errors import OptionError
+from .one_line import one_line_errors
 
 LABELS = ("control", "patient")
 COLUMNS = ("image", "subject", "label", "visit", "scanner", "split", "severity", "ventricle_ml", "brain_ml")
@@ -114,6 +115,7 @@ def _nibabel():
     return nibabel
 
 
+@one_line_errors
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m data_prep.brain_phantom", description="Write brain phantoms.")
@@ -126,11 +128,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     options = BrainOptions(args.subjects, args.visits, tuple(args.size), args.scanners, args.effect)
-    try:
-        rows = write_brains(args.out, options, args.seed)
-    except (DataPrepError, OSError) as error:
-        print(f"brain_phantom: {error}", file=sys.stderr)
-        return 2
+    rows = write_brains(args.out, options, args.seed)
     counts = ", ".join(f"{sum(row['label'] == name for row in rows)} {name}" for name in LABELS)
     print(f"{args.out}/volumes.csv: {len(rows)} volumes of {options.subjects} subjects: {counts}")
     for name in LABELS:

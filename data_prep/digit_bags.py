@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from .bag_folder import DrawnBag, told, write_bag_folder
-from .errors import DataPrepError, OptionError
+from .errors import OptionError
+from .one_line import one_line_errors
 from .wsi_layout import pick_scattered, pick_together
 
 TASKS = ("nine", "arrangement")
@@ -114,6 +115,7 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
     return found.data.astype(np.float32) / 16, found.target
 
 
+@one_line_errors
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m data_prep.digit_bags", description="Write bags of digits.")
@@ -129,11 +131,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--seed", type=int, default=0)
     args = vars(parser.parse_args(argv))
     out, seed = args.pop("out"), args.pop("seed")
-    try:
-        rows = write_bag_folder(out, digit_bags(DigitOptions(**args), seed))
-    except (DataPrepError, OSError) as error:
-        print(f"digit_bags: {error}", file=sys.stderr)
-        return 2
+    rows = write_bag_folder(out, digit_bags(DigitOptions(**args), seed))
     print(told(out, rows))
     return 0
 

@@ -24,7 +24,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .errors import DataPrepError, OptionError
+from .errors import OptionError
+from .one_line import one_line_errors
 from .tissue_paint import render_tile, sample_stain
 
 TISSUES = ("stroma", "epithelium", "tumour", "fat")
@@ -127,6 +128,7 @@ def write_slides(
     return written
 
 
+@one_line_errors
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m data_prep.slide_phantom", description="Write phantom slides.")
@@ -138,12 +140,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     cv2.setNumThreads(1)
-    try:
-        options = SlideOptions(pitch_mm=args.pitch_mm)
-        rows = write_slides(args.out, args.train_slides, args.test_slides, args.small_slides, args.seed, options)
-    except (DataPrepError, OSError) as error:
-        print(f"slide_phantom: {error}", file=sys.stderr)
-        return 2
+    options = SlideOptions(pitch_mm=args.pitch_mm)
+    rows = write_slides(args.out, args.train_slides, args.test_slides, args.small_slides, args.seed, options)
     for split, tiles in rows.items():
         counts = ", ".join(f"{sum(t['label'] == name for t in tiles)} {name}" for name in TISSUES)
         print(f"{args.out}/{split}.csv: {len(tiles)} tiles of {len({t['slide'] for t in tiles})} slides: {counts}")

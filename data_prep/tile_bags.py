@@ -26,8 +26,9 @@ from pathlib import Path
 import numpy as np
 
 from .bag_folder import DrawnBag, told, write_bag_folder
-from .errors import DataPrepError, ExportError, OptionError
+from .errors import ExportError, OptionError
 from .images import write_whole
+from .one_line import one_line_errors
 
 SPLITS = {"train": 0.55, "val": 0.15, "test": 0.3}  # of each kind's groups
 LABELS = ("negative", "positive")
@@ -212,24 +213,21 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+@one_line_errors
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     args = vars(_parser().parse_args(argv))
     command, out, seed = args.pop("command"), args.pop("out"), args.pop("seed")
-    try:
-        if command == "split":
-            rows = split_tiles(args["tiles"], out, args["group"], seed)
-            counts = [f"{sum(row['split'] == split for row in rows)} {split}" for split in SPLITS]
-            print(f"{out}/labels.csv: {len(rows)} tiles of {len({row['patient'] for row in rows})} groups: "
-                  f"{', '.join(counts)}")  # fmt: skip
-        elif command == "images":
-            print(told(out, image_bags(out, TileBagOptions(**args), seed)))
-        else:
-            features = args.pop("features")
-            print(told(out, write_bag_folder(out, tile_bags(features, TileBagOptions(**args), seed))))
-    except (DataPrepError, OSError) as error:
-        print(f"tile_bags: {error}", file=sys.stderr)
-        return 2
+    if command == "split":
+        rows = split_tiles(args["tiles"], out, args["group"], seed)
+        counts = [f"{sum(row['split'] == split for row in rows)} {split}" for split in SPLITS]
+        print(f"{out}/labels.csv: {len(rows)} tiles of {len({row['patient'] for row in rows})} groups: "
+              f"{', '.join(counts)}")  # fmt: skip
+    elif command == "images":
+        print(told(out, image_bags(out, TileBagOptions(**args), seed)))
+    else:
+        features = args.pop("features")
+        print(told(out, write_bag_folder(out, tile_bags(features, TileBagOptions(**args), seed))))
     return 0
 
 

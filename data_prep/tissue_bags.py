@@ -21,7 +21,8 @@ import cv2
 import numpy as np
 
 from .bag_folder import DrawnBag, told, write_bag_folder
-from .errors import DataPrepError, OptionError
+from .errors import OptionError
+from .one_line import one_line_errors
 
 LABELS = ("mixed", "patches")
 SIDE = 224  # pixels of a tile
@@ -123,6 +124,7 @@ def write_tissue(out: str | Path, options: TissueOptions, seed: int = 0) -> list
     return write_bag_folder(out, bags())
 
 
+@one_line_errors
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m data_prep.tissue_bags", description="Write bags of tissue.")
@@ -133,11 +135,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     args = vars(parser.parse_args(argv))
     out, seed = args.pop("out"), args.pop("seed")
-    try:
-        rows = write_tissue(out, TissueOptions(**args), seed)
-    except (DataPrepError, OSError) as error:
-        print(f"tissue_bags: {error}", file=sys.stderr)
-        return 2
+    rows = write_tissue(out, TissueOptions(**args), seed)
     print(told(out, rows))
     return 0
 

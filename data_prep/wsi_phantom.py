@@ -28,7 +28,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .errors import DataPrepError, OptionError
+from .errors import OptionError
+from .one_line import one_line_errors
 from .slides.pyramid import write_pyramid
 from .tissue_paint import Stain, balance, paint, sample_stain
 from .wsi_layout import KINDS, TUMOUR, benign_kinds, smooth_field, tissue_pieces, tumour_cells, tumour_nests
@@ -180,6 +181,7 @@ def write_wsi(
     return rows
 
 
+@one_line_errors
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m data_prep.wsi_phantom", description="Write synthetic slides.")
@@ -193,11 +195,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     cv2.setNumThreads(1)
     options = WsiOptions(args.task, args.size_um, args.tile_um, args.tumour_tiles)
-    try:
-        rows = write_wsi(args.out, args.slides, args.seed, options)
-    except (DataPrepError, OSError) as error:
-        print(f"wsi_phantom: {error}", file=sys.stderr)
-        return 2
+    rows = write_wsi(args.out, args.slides, args.seed, options)
     counts = ", ".join(f"{sum(row['label'] == name for row in rows)} {name}" for name in LABELS[args.task])
     print(f"{args.out}/labels.csv: {len(rows)} slides of {len({row['case_id'] for row in rows})} cases: {counts}")
     return 0

@@ -17,8 +17,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .errors import DataPrepError, ExportError, OptionError
+from .errors import ExportError, OptionError
 from .images import write_whole
+from .one_line import one_line_errors
 
 POSITIVE, NEGATIVE = 0.5, 0.05  # shares of tumour in a tile
 
@@ -122,17 +123,14 @@ def _side(attrs, path: Path) -> float:
     raise ExportError(f"coords of {path} have no patch_size_level0 and no patch_size; they have {sorted(attrs)}")
 
 
+@one_line_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m data_prep.wsi_truth", description="Write truth into h5 files.")
     parser.add_argument("truth", help="truth/ of python -m data_prep.wsi_phantom")
     parser.add_argument("folder", help="patches/ or features/ with an h5 per slide")
     args = parser.parse_args(argv)
-    try:
-        labels = np.concatenate(list(label_folder(args.truth, args.folder).values()))
-    except (DataPrepError, OSError) as error:
-        print(f"wsi_truth: {error}", file=sys.stderr)
-        return 2
+    labels = np.concatenate(list(label_folder(args.truth, args.folder).values()))
     print(f"{args.folder}: {len(labels)} tiles: {(labels == 1).sum()} tumour, {(labels == 0).sum()} without, "
           f"{(labels == -1).sum()} edges")  # fmt: skip
     return 0

@@ -16,7 +16,7 @@ from mmpretrain.structures import DataSample
 from torch.utils.data import Dataset
 
 from medkit.data.bag_files import Bag, BagShape, read_bag, read_shape
-from medkit.data.bag_table import BagTable, choose_bags, read_bag_table
+from medkit.data.bag_table import BagTable, OfBags, choose_bags, read_bag_table
 from medkit.data.refusal import complaint, refuse_all
 from medkit.errors import ConfigError, DatasetError
 from medkit.registry import DATASETS
@@ -26,7 +26,7 @@ SHOWN = 5  # files named at once
 
 
 @DATASETS.register_module()
-class BagDataset(Dataset):
+class BagDataset(OfBags, Dataset):
     """Bags as ``dict(inputs=dict(feats=(K, D), coords=(K, 2) float32 or None), data_samples=DataSample)``.
 
     Features stay float16 where they are stored so. A sample carries ``gt_label``, ``instance_labels`` (K,) where they
@@ -96,19 +96,6 @@ class BagDataset(Dataset):
         sizes, kept = [shape.instances for shape in chosen], "" if self._kept is None else ", kept in memory"
         said = f"{self.bags}; {min(sizes)} to {max(sizes)} instances, {total_mb:.0f} MiB{kept}"
         print_log(f"BagDataset: {split or 'all'}: {said}", logger="current")
-
-    @property
-    def labels(self) -> np.ndarray:
-        """(N,) int64."""
-        return self.bags.labels
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the labels."""
-        return self.bags.classes
-
-    def __len__(self) -> int:
-        return len(self.bags)
 
     def __getitem__(self, index: int) -> dict:
         bag = self._drawn(read_bag(self.bags.files[index]) if self._kept is None else self._kept[index])

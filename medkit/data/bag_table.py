@@ -20,7 +20,7 @@ from medkit.data.bag_split import divide_cases
 from medkit.data.refusal import complaint, refuse_all
 from medkit.errors import ConfigError, DatasetError
 
-__all__ = ["FOLDERS", "SPLITS", "BagTable", "choose_bags", "read_bag_table"]
+__all__ = ["FOLDERS", "SPLITS", "BagTable", "OfBags", "choose_bags", "read_bag_table"]
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,25 @@ class BagTable:
     def __str__(self) -> str:
         counts = [f"{int((self.labels == label).sum())} {name}" for label, name in enumerate(self.classes)]
         return f"{len(self)} bags of {len(set(self.cases))} cases ({', '.join(counts)})"
+
+
+class OfBags:
+    """What data sets of bags share: labels, classes and length are those of ``bags``."""
+
+    bags: BagTable
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(N,) int64."""
+        return self.bags.labels
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the labels."""
+        return self.bags.classes
+
+    def __len__(self) -> int:
+        return len(self.bags)
 
 
 def read_bag_table(

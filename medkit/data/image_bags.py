@@ -18,7 +18,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from medkit.data.bag_table import BagTable, choose_bags, read_bag_table
+from medkit.data.bag_table import BagTable, OfBags, choose_bags, read_bag_table
 from medkit.data.refusal import refuse
 from medkit.data.replay import replayed, replays
 from medkit.data.study_images import (
@@ -37,7 +37,7 @@ PICKS = ("even", "random")
 
 
 @DATASETS.register_module()
-class ImageBagDataset(Dataset):
+class ImageBagDataset(OfBags, Dataset):
     """Studies as ``dict(inputs=(N, 3, H, W) uint8, data_samples=DataSample)``; N differs from study to study.
 
     ``bags.csv`` names the studies, as for `medkit.BagDataset`; ``images.csv`` their images, or, where there is none,
@@ -117,19 +117,6 @@ class ImageBagDataset(Dataset):
         counts = [len(self.studies[study]) for study in self.bags.ids]
         few, many = min(counts), max(counts)
         print_log(f"ImageBagDataset: {split or 'all'}: {self.bags}, {few} to {many} images each", logger="current")
-
-    @property
-    def labels(self) -> np.ndarray:
-        """(N,) int64."""
-        return self.bags.labels
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the labels."""
-        return self.bags.classes
-
-    def __len__(self) -> int:
-        return len(self.bags)
 
     def __getitem__(self, index: int) -> dict:
         study = self.studies[self.bags.ids[index]]
